@@ -1,0 +1,1 @@
+//! The ground floor: clock, randomness, glob matching, hashing, number formatting, the allocator.

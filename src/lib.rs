@@ -1,0 +1,11 @@
+//! Dunlin: a Redis-protocol-compatible sharded cache.
+//!
+//! The modules are layers; a module imports only from lower ones (ARCHITECTURE.md draws them,
+//! `tests/layers.rs` enforces them).
+#![deny(clippy::await_holding_lock, unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
+
+pub mod base;
+pub mod config;
+pub mod resp;
+pub mod types;

@@ -1,0 +1,1 @@
+//! Data structures behind the Redis types: pure, knowing no key, lock or protocol.
