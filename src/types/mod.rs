@@ -1,1 +1,2 @@
 //! Data structures behind the Redis types: pure, knowing no key, lock or protocol.
+pub mod dict;
