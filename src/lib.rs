@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod config;
+pub mod metrics;
 pub mod resp;
 pub mod spec;
 pub mod types;
