@@ -1,0 +1,162 @@
+//! The enumerations among the options, as Rust types and as the names that the table gives them.
+
+use super::Config;
+use super::kind::Names;
+use super::row::FromOption;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Declare an enumeration option: the type, and the table of its names.
+macro_rules! names {
+    ($(#[doc = $doc:literal])+ $ty:ident, $table:ident: $($(#[doc = $vdoc:literal])+ $variant:ident = $name:literal),+ $(,)?) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $ty { $($(#[doc = $vdoc])+ $variant),+ }
+
+        #[doc = concat!("The names of [`", stringify!($ty), "`].")]
+        pub const $table: Names = &[$(($name, $ty::$variant as i64)),+];
+
+        impl $ty {
+            /// The name in configuration files and CONFIG GET.
+            pub fn name(self) -> &'static str {
+                match self { $($ty::$variant => $name),+ }
+            }
+        }
+
+        impl FromOption for $ty {
+            fn read(config: &Config, at: usize) -> $ty {
+                const ALL: &[$ty] = &[$($ty::$variant),+];
+                let number = config.nums[at].load(Relaxed);
+                // The parser stores no other number than those of the table.
+                ALL[usize::try_from(number).unwrap_or(0).min(ALL.len() - 1)]
+            }
+        }
+    };
+}
+
+names! {
+    /// What to do when memory is used up (`maxmemory-policy`).
+    Policy, POLICY:
+    /// Evict the keys with an expiry that were used the longest ago.
+    VolatileLru = "volatile-lru",
+    /// Evict the keys with an expiry that are used the least often.
+    VolatileLfu = "volatile-lfu",
+    /// Evict any keys with an expiry.
+    VolatileRandom = "volatile-random",
+    /// Evict the keys that expire the soonest.
+    VolatileTtl = "volatile-ttl",
+    /// Evict the keys that were used the longest ago.
+    AllkeysLru = "allkeys-lru",
+    /// Evict the keys that are used the least often.
+    AllkeysLfu = "allkeys-lfu",
+    /// Evict any keys.
+    AllkeysRandom = "allkeys-random",
+    /// Evict nothing; refuse commands that need memory.
+    NoEviction = "noeviction",
+}
+
+impl Policy {
+    /// Does it evict only keys with an expiry?
+    pub fn is_volatile(self) -> bool {
+        matches!(self, Policy::VolatileLru | Policy::VolatileLfu | Policy::VolatileRandom | Policy::VolatileTtl)
+    }
+
+    /// Does it need access frequencies instead of access times?
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Policy::VolatileLfu | Policy::AllkeysLfu)
+    }
+}
+
+names! {
+    /// How much is logged (`loglevel`).
+    LogLevel, LOG_LEVEL:
+    /// Everything.
+    Debug = "debug",
+    /// What is seldom of use.
+    Verbose = "verbose",
+    /// What an operator wants to see.
+    Notice = "notice",
+    /// Only what is wrong.
+    Warning = "warning",
+    /// Nothing.
+    Nothing = "nothing",
+}
+
+names! {
+    /// Who may use a dangerous command (`enable-debug-command` and its kin).
+    Allow, ALLOW:
+    /// Nobody.
+    No = "no",
+    /// Everybody.
+    Yes = "yes",
+    /// Connections from this machine.
+    Local = "local",
+}
+
+names! {
+    /// The process supervisor to report to (`supervised`).
+    Supervised, SUPERVISED:
+    /// Upstart: stop at start until it goes on.
+    Upstart = "upstart",
+    /// systemd: readiness and status through its socket.
+    Systemd = "systemd",
+    /// Whichever the environment shows.
+    Auto = "auto",
+    /// None.
+    No = "no",
+}
+
+names! {
+    /// The form of a log line (`log-format`).
+    LogFormat, LOG_FORMAT:
+    /// As Redis writes it.
+    Legacy = "legacy",
+    /// `key=value` pairs.
+    Logfmt = "logfmt",
+}
+
+names! {
+    /// The form of a log line's time (`log-timestamp-format`).
+    LogTimestamp, LOG_TIMESTAMP:
+    /// As Redis writes it.
+    Legacy = "legacy",
+    /// ISO 8601 with milliseconds.
+    Iso8601 = "iso8601",
+    /// Milliseconds since the Unix epoch.
+    Milliseconds = "milliseconds",
+}
+
+/// `shutdown-on-sigint`, `shutdown-on-sigterm`: bits.
+pub const SHUTDOWN: Names = &[("default", 0), ("save", 1), ("nosave", 2), ("now", 4), ("force", 8)];
+/// The bit that skips the wait for replicas.
+pub const SHUTDOWN_NOW: i64 = 4;
+/// The bit that shuts down in spite of errors.
+pub const SHUTDOWN_FORCE: i64 = 8;
+
+/// `syslog-facility`.
+pub const SYSLOG: Names = &[
+    ("user", 1),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
+];
+/// `appendfsync`.
+pub const FSYNC: Names = &[("everysec", 0), ("always", 1), ("no", 2)];
+/// `oom-score-adj`.
+pub const OOM: Names = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
+/// `repl-diskless-load`.
+pub const DISKLESS_LOAD: Names = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2), ("flush-before-load", 3)];
+/// `acl-pubsub-default`.
+pub const PUBSUB_DEFAULT: Names = &[("allchannels", 1), ("resetchannels", 0)];
+/// `sanitize-dump-payload`.
+pub const SANITIZE: Names = &[("no", 0), ("yes", 1), ("clients", 2)];
+/// `cluster-preferred-endpoint-type`.
+pub const ENDPOINT: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
+/// `propagation-error-behavior`.
+pub const PROPAGATION: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
+/// `tls-auth-clients`.
+pub const TLS_AUTH: Names = &[("no", 0), ("yes", 1), ("optional", 2)];

@@ -1,0 +1,92 @@
+//! The cluster: not there yet, so it cannot be turned on; settings that merely tune it are kept for later.
+
+use crate::config::enums::ENDPOINT;
+use crate::config::kind::{Kind::*, any_text};
+use crate::config::row::*;
+
+const I32: i64 = i32::MAX as i64;
+
+rows! {
+    /// Be a node of a cluster.
+    "cluster-enabled": Bool, = "no", IMMUTABLE => only(["no"], "cluster mode is not supported");
+    /// The file in which a node keeps its view of the cluster.
+    "cluster-config-file": Text(config_file), = "nodes.conf", IMMUTABLE | DORMANT;
+    /// Milliseconds without answer after which a node counts as failed.
+    "cluster-node-timeout": Int(0, i64::MAX), = "15000", MUTABLE | DORMANT;
+    /// Milliseconds between pings, for tests.
+    "cluster-ping-interval": Int(0, i64::MAX), = "0", MUTABLE | HIDDEN | DORMANT;
+    /// The port of the cluster bus; 0 for the client port plus 10000.
+    "cluster-port": Int(0, 65_535), = "0", IMMUTABLE | DORMANT;
+    /// How stale a replica may be and still be elected; 0 for any.
+    "cluster-replica-validity-factor" ["cluster-slave-validity-factor"]: Int(0, I32), = "10", MUTABLE | DORMANT;
+    /// Replicas that a primary keeps when others lack one.
+    "cluster-migration-barrier": Int(0, I32), = "1", MUTABLE | DORMANT;
+    /// Let replicas move to primaries without one.
+    "cluster-allow-replica-migration": Bool, = "yes", MUTABLE | DORMANT;
+    /// Answer only while every slot is served.
+    "cluster-require-full-coverage": Bool, = "yes", MUTABLE | DORMANT;
+    /// Never promote this replica by itself.
+    "cluster-replica-no-failover" ["cluster-slave-no-failover"]: Bool, = "no", MUTABLE | DORMANT;
+    /// Answer reads while the cluster is down.
+    "cluster-allow-reads-when-down": Bool, = "no", MUTABLE | DORMANT;
+    /// Deliver shard messages while the cluster is down.
+    "cluster-allow-pubsubshard-when-down": Bool, = "yes", MUTABLE | DORMANT;
+    /// Bytes that may wait on a link to another node; 0 for no limit.
+    "cluster-link-sendbuf-limit": Memory(0, i64::MAX), = "0", MUTABLE | DORMANT;
+    /// Seconds for which a forgotten node stays forgotten.
+    "cluster-blacklist-ttl": Int(0, i64::MAX), = "60", MUTABLE | DORMANT;
+    /// The address that others are told.
+    "cluster-announce-ip": Text(any_text), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// The IPv4 address that clients are told.
+    "cluster-announce-client-ipv4": Text(ipv4), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// The IPv6 address that clients are told.
+    "cluster-announce-client-ipv6": Text(ipv6), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// The port that others are told; 0 for the real one.
+    "cluster-announce-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    /// The TLS port that others are told; 0 for the real one.
+    "cluster-announce-tls-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    /// The bus port that others are told; 0 for the real one.
+    "cluster-announce-bus-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    /// The host name that clients are told.
+    "cluster-announce-hostname": Text(hostname), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// A name of this node for people.
+    "cluster-announce-human-nodename": Text(nodename), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// What redirections name a node by.
+    "cluster-preferred-endpoint-type": Enum(ENDPOINT), = "ip", MUTABLE | DORMANT;
+    /// Count traffic by slot.
+    "cluster-slot-stats-enabled": Bool, = "no", MUTABLE | DORMANT;
+}
+
+fn config_file(text: &[u8]) -> Result<(), &'static str> {
+    if text.is_empty() { Err("cluster-config-file can't be empty") } else { Ok(()) }
+}
+
+fn ipv4(text: &[u8]) -> Result<(), &'static str> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse::<std::net::Ipv4Addr>().ok());
+    if text.is_empty() || parsed.is_some() { Ok(()) } else { Err("Invalid IPv4 address") }
+}
+
+fn ipv6(text: &[u8]) -> Result<(), &'static str> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+    if text.is_empty() || parsed.is_some() { Ok(()) } else { Err("Invalid IPv6 address") }
+}
+
+fn hostname(text: &[u8]) -> Result<(), &'static str> {
+    if text.len() >= 256 {
+        return Err("Hostnames must be less than 256 characters");
+    }
+    if text.iter().all(|&c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.') {
+        Ok(())
+    } else {
+        Err("Hostnames may only contain alphanumeric characters, hyphens or dots")
+    }
+}
+
+fn nodename(text: &[u8]) -> Result<(), &'static str> {
+    const FORBIDDEN: &[u8] = b"!#$%&()*+:;<>?@[]^{|}~\"'=,";
+    if text.iter().all(|&c| c.is_ascii_graphic() && !FORBIDDEN.contains(&c)) {
+        Ok(())
+    } else {
+        Err("Announced human node name contained invalid character")
+    }
+}

@@ -1,0 +1,78 @@
+//! Snapshots and the append-only file: not there yet, so only the values that leave them off are taken; settings that
+//! merely tune them are kept for later.
+
+use crate::config::enums::FSYNC;
+use crate::config::kind::Kind::*;
+use crate::config::row::*;
+
+const I32: i64 = i32::MAX as i64;
+
+rows! {
+    /// Snapshot after so many seconds with so many changes; "" for never.
+    "save": Save, = "", MUTABLE => only([""], "snapshots are not supported; use save \"\"");
+    /// The name of the snapshot file.
+    "dbfilename": Text(dbfilename), = "dump.rdb", MUTABLE | PROTECTED | DORMANT;
+    /// Refuse writes after a failed snapshot.
+    "stop-writes-on-bgsave-error": Bool, = "yes", MUTABLE | DORMANT;
+    /// Compress strings in snapshots.
+    "rdbcompression": Bool, = "yes", MUTABLE | DORMANT;
+    /// End snapshots with a checksum.
+    "rdbchecksum": Bool, = "yes", IMMUTABLE | DORMANT;
+    /// Remove snapshots that were only made for replicas.
+    "rdb-del-sync-files": Bool, = "no", MUTABLE | DORMANT;
+    /// Write snapshots to disk in steps.
+    "rdb-save-incremental-fsync": Bool, = "yes", MUTABLE | DORMANT;
+    /// Microseconds to wait after each saved key, for tests.
+    "rdb-key-save-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN | DORMANT;
+    /// Microseconds to wait after each loaded key, for tests.
+    "key-load-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN | DORMANT;
+    /// Bytes loaded between looks at clients, for tests.
+    "loading-process-events-interval-bytes": Int(1024, I32), = "2097152", MUTABLE | HIDDEN | DORMANT;
+    /// Log every write to a file.
+    "appendonly": Bool, = "no", MUTABLE => only(["no"], "the append-only file is not supported");
+    /// The base name of the append-only files.
+    "appendfilename": Text(appendfilename), = "appendonly.aof", IMMUTABLE | DORMANT;
+    /// The directory of the append-only files.
+    "appenddirname": Text(appenddirname), = "appendonlydir", IMMUTABLE | DORMANT;
+    /// How often the append-only file is forced to disk.
+    "appendfsync": Enum(FSYNC), = "everysec", MUTABLE | DORMANT;
+    /// Do not force to disk while a rewrite runs.
+    "no-appendfsync-on-rewrite": Bool, = "no", MUTABLE | DORMANT;
+    /// Growth in percent that starts a rewrite; 0 for none.
+    "auto-aof-rewrite-percentage": Int(0, I32), = "100", MUTABLE | DORMANT;
+    /// Least size that starts a rewrite.
+    "auto-aof-rewrite-min-size": Memory(0, i64::MAX), = "67108864", MUTABLE | DORMANT;
+    /// Load a file whose end is cut off.
+    "aof-load-truncated": Bool, = "yes", MUTABLE | DORMANT;
+    /// Start a rewritten file with a snapshot.
+    "aof-use-rdb-preamble": Bool, = "yes", MUTABLE | DORMANT;
+    /// Note times in the file.
+    "aof-timestamp-enabled": Bool, = "no", MUTABLE | DORMANT;
+    /// Write a rewritten file to disk in steps.
+    "aof-rewrite-incremental-fsync": Bool, = "yes", MUTABLE | DORMANT;
+    /// Keep replaced append-only files, for tests.
+    "aof-disable-auto-gc": Bool, = "no", MUTABLE | HIDDEN | DORMANT;
+}
+
+/// A file name without a directory.
+fn base_name(text: &[u8], empty: &'static str, path: &'static str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        Err(empty)
+    } else if text.contains(&b'/') {
+        Err(path)
+    } else {
+        Ok(())
+    }
+}
+
+fn dbfilename(text: &[u8]) -> Result<(), &'static str> {
+    base_name(text, "dbfilename can't be empty", "dbfilename can't be a path, just a filename")
+}
+
+fn appendfilename(text: &[u8]) -> Result<(), &'static str> {
+    base_name(text, "appendfilename can't be empty", "appendfilename can't be a path, just a filename")
+}
+
+fn appenddirname(text: &[u8]) -> Result<(), &'static str> {
+    base_name(text, "appenddirname can't be empty", "appenddirname can't be a path, just a dirname")
+}

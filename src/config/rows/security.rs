@@ -1,0 +1,16 @@
+//! Passwords and users.
+
+use crate::config::enums::PUBSUB_DEFAULT;
+use crate::config::kind::{Kind::*, any_text};
+use crate::config::row::*;
+
+rows! {
+    /// The password of the default user; empty for none.
+    "requirepass": Text(any_text), = "", MUTABLE | SENSITIVE | OMIT_EMPTY, requirepass -> Vec<u8>;
+    /// The file of users.
+    "aclfile": Text(any_text), = "", IMMUTABLE => only([""], "users other than the default one are not supported");
+    /// The channels of a new user.
+    "acl-pubsub-default": Enum(PUBSUB_DEFAULT), = "resetchannels", MUTABLE | DORMANT;
+    /// How many refused commands to remember.
+    "acllog-max-len": Int(0, i64::MAX), = "128", MUTABLE | DORMANT;
+}
