@@ -1,5 +1,15 @@
 //! Counters that each thread keeps for itself, summed when somebody reads them.
+//!
+//! - [`stats`]: the counters, and the list of all threads' counters.
+//! - [`histogram`]: latencies of a command.
+//! - [`errors`]: error replies by code.
+//! - [`rates`]: running totals as rates per second.
 
+pub mod errors;
+pub mod histogram;
+pub mod rates;
 pub mod stats;
 
+pub use histogram::{Distribution, Histogram};
+pub use rates::Rates;
 pub use stats::{Counter, Metrics, ThreadStats};

@@ -1,14 +1,23 @@
 //! Per-thread counters: written by one thread with plain additions, read by any.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
+
+use super::errors::ErrorCounts;
+use super::histogram::{Distribution, Histogram};
 
 /// A number that one thread adds to and others read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Zero.
+    pub const fn new() -> Counter {
+        Counter(AtomicU64::new(0))
+    }
     /// Adds. Only the owning thread calls this, so that a load and a store are enough.
     #[inline]
     pub fn add(&self, n: u64) {
@@ -35,6 +44,41 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Ended with an error.
     pub failed: Counter,
+    /// Times, once there is one (`latency-tracking`).
+    latency: OnceLock<Box<Histogram>>,
+}
+
+impl CommandStats {
+    /// Counts a time in the histogram. Only the owning thread calls this.
+    #[inline]
+    pub fn record_latency(&self, ns: u64) {
+        self.latency.get_or_init(Box::default).record(ns);
+    }
+    fn reset(&self) {
+        self.calls.reset();
+        self.ns.reset();
+        self.rejected.reset();
+        self.failed.reset();
+        self.reset_latency();
+    }
+    fn reset_latency(&self) {
+        if let Some(histogram) = self.latency.get() {
+            histogram.reset();
+        }
+    }
+}
+
+/// A command's counters, summed over the threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandSums {
+    /// Executions.
+    pub calls: u64,
+    /// Time in them, ns.
+    pub ns: u64,
+    /// Refused before execution.
+    pub rejected: u64,
+    /// Ended with an error.
+    pub failed: u64,
 }
 
 /// The counters of a database. Signed: keys may be added by one thread and removed by another.
@@ -53,6 +97,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             dbs: Box<[DbStats]>,
             commands: Box<[CommandStats]>,
+            /// Error replies by code.
+            pub errors: ErrorCounts,
         }
         impl ThreadStats {
             fn new(databases: usize, commands: usize) -> ThreadStats {
@@ -60,16 +106,13 @@ macro_rules! counters {
                     $($name: Counter::default(),)*
                     dbs: (0..databases).map(|_| DbStats::default()).collect(),
                     commands: (0..commands).map(|_| CommandStats::default()).collect(),
+                    errors: ErrorCounts::default(),
                 }
             }
             fn reset(&self) {
                 $(self.$name.reset();)*
-                for c in &self.commands {
-                    c.calls.reset();
-                    c.ns.reset();
-                    c.rejected.reset();
-                    c.failed.reset();
-                }
+                self.commands.iter().for_each(CommandStats::reset);
+                self.errors.reset();
             }
         }
     };
@@ -191,6 +234,36 @@ impl Metrics {
     pub fn each(&self, f: impl FnMut(&'static ThreadStats)) {
         self.threads.read().iter().copied().for_each(f);
     }
+    /// A command's counters.
+    pub fn command(&self, id: u16) -> CommandSums {
+        let mut sums = CommandSums::default();
+        for thread in self.threads.read().iter() {
+            let stats = thread.command(id);
+            sums.calls += stats.calls.get();
+            sums.ns += stats.ns.get();
+            sums.rejected += stats.rejected.get();
+            sums.failed += stats.failed.get();
+        }
+        sums
+    }
+    /// A command's latencies; nothing if none were recorded.
+    pub fn latency(&self, id: u16) -> Option<Distribution> {
+        let mut sum = Distribution::default();
+        let threads = self.threads.read();
+        let histograms = threads.iter().filter_map(|thread| thread.command(id).latency.get());
+        histograms.for_each(|histogram| sum.add(histogram));
+        (sum.total() > 0).then_some(sum)
+    }
+    /// Forget all latencies (when `latency-tracking` is turned off).
+    pub fn reset_latencies(&self) {
+        self.each(|thread| thread.commands.iter().for_each(CommandStats::reset_latency));
+    }
+    /// Error replies by code, sorted.
+    pub fn errors(&self) -> BTreeMap<Box<[u8]>, u64> {
+        let mut sums = BTreeMap::new();
+        self.each(|thread| thread.errors.add_to(&mut sums));
+        sums
+    }
     /// CONFIG RESETSTAT: everything but the numbers of keys.
     pub fn reset(&self) {
         self.each(ThreadStats::reset);
@@ -211,7 +284,17 @@ mod tests {
         b.keys(1, -2);
         a.command(2).calls.add(5);
         assert_eq!((m.sum(|t| &t.hits), m.keys(1), m.keys(0)), (2, 1, 0));
+        b.command(2).calls.add(1);
+        b.command(2).ns.add(70);
+        a.command(2).record_latency(1000);
+        b.command(2).record_latency(3000);
+        b.errors.count(b"OOM");
+        assert_eq!(m.command(2), CommandSums { calls: 6, ns: 70, rejected: 0, failed: 0 });
+        assert_eq!(m.latency(2).unwrap().total(), 2);
+        assert!(m.latency(1).is_none());
+        assert_eq!(m.errors().len(), 1);
         m.reset();
         assert_eq!((m.sum(|t| &t.hits), m.keys(1)), (0, 1));
+        assert!(m.latency(2).is_none() && m.errors().is_empty());
     }
 }
