@@ -1,0 +1,60 @@
+# `make help` lists what can be done.
+
+CARGO ?= cargo
+PORT  ?= 6379
+ARGS  ?=
+SUITE ?=
+SERVER = target/release/dunlin
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test fmt lint unit deps bench fuzz soak upstream conf clean
+
+help: ## List the targets.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the server: target/release/dunlin.
+	$(CARGO) build --release
+
+run: build ## Build and start a node (PORT=6379, ARGS="--maxmemory 1gb").
+	$(SERVER) --port $(PORT) $(ARGS)
+
+test: deps fmt lint unit ## Everything a change must pass: format, clippy, unit and integration tests.
+
+fmt:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# nextest runs each test in a process of its own and in parallel; plain cargo test does where it is missing.
+unit:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --no-fail-fast && $(CARGO) test --doc; \
+	else \
+		$(CARGO) test --no-fail-fast; \
+	fi
+
+deps: ## Install what the tests need from outside (Debian, as root), or say what to install.
+	@.ci/deps
+
+bench: build ## Compare with the redis-server of this machine: requests a second, CPU time a request.
+	tools/peerbench.py -s dunlin='$(CURDIR)/$(SERVER) --port {port} --io-threads 1' \
+		-s redis='redis-server --port {port} --save ""' -t get,set -P 1,16,128 $(ARGS)
+
+fuzz: ## Run every fuzz target for a minute each (needs cargo-fuzz and a nightly toolchain).
+	@cd fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+
+soak: build ## Run the differential test for ten minutes, each round with a new seed.
+	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture
+
+upstream: build ## Run files of Valkey's own test suite: SUITE=path/to/valkey ARGS="--only unit/type".
+	@test -n "$(SUITE)" || { echo 'usage: make upstream SUITE=path/to/valkey [ARGS="--only REGEX"]'; exit 1; }
+	tools/upstream.py --suite $(SUITE) --port 21111 \
+		--server '$(CURDIR)/$(SERVER) --port {port} --enable-debug-command yes --enable-protected-configs yes' $(ARGS)
+
+conf: ## Write dunlin.conf anew from the table of options.
+	BLESS=1 $(CARGO) test --lib annotated_file_in_the_repository
+
+clean: ## Remove what was built.
+	$(CARGO) clean
