@@ -3,6 +3,8 @@
 pub mod bptree;
 pub mod dict;
 pub mod elem;
+pub mod fields;
+pub mod hash;
 pub mod intset;
 pub mod item;
 pub mod limits;
@@ -10,7 +12,13 @@ pub mod list;
 pub mod listpack;
 pub mod lzf;
 pub mod quicklist;
+pub mod ranked;
+pub mod set;
+pub mod zset;
 
 pub use elem::{Elem, IntBuf};
+pub use hash::Hash;
 pub use limits::Limits;
 pub use list::{End, List};
+pub use set::Set;
+pub use zset::ZSet;
