@@ -418,10 +418,13 @@ fn put<K>(keys: &mut Vec<K>, at: usize, key: K) {
     keys.insert(at, key);
 }
 
+/// A branch on the way down, with the index of the child taken.
+type Turn<'a, K> = (&'a [Child<K>], usize);
+
 /// A place in a tree; as an iterator it ascends.
 pub struct Cursor<'a, K> {
-    /// Branches from the root down, with the index of the child taken.
-    path: smallvec::SmallVec<[(&'a [Child<K>], usize); 8]>,
+    /// From the root down.
+    path: smallvec::SmallVec<[Turn<'a, K>; 8]>,
     leaf: &'a [K],
     /// Index of the next key in `leaf`; `usize::MAX` when a step back passed the first one.
     at: usize,

@@ -54,7 +54,7 @@ impl Hash {
 
     /// A hash of a listpack's pairs; an error when they are no pairs or two fields are equal.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<Self, Malformed> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Malformed);
         }
         let mut seen = std::collections::HashSet::with_capacity(lp.len() / 2);
@@ -65,7 +65,7 @@ impl Hash {
         let pairs = lp.len() / 2;
         let mut hash = Hash(Repr::Packed(lp));
         if pairs > limits.hash_max_listpack_entries || longest > limits.hash_max_listpack_value {
-            hash.to_table();
+            hash.make_table();
         }
         Ok(hash)
     }
@@ -118,12 +118,12 @@ impl Hash {
             sum += n;
         }
         if over || !lp.has_room(sum) {
-            self.to_table();
+            self.make_table();
         }
     }
 
     /// Makes the hash a table, whatever its size.
-    pub fn to_table(&mut self) -> &mut Fields {
+    pub fn make_table(&mut self) -> &mut Fields {
         if let Repr::Packed(lp) = &self.0 {
             let mut fields = Box::<Fields>::default();
             for (f, v) in lp.pairs() {
@@ -174,7 +174,7 @@ impl Hash {
         if let Repr::Packed(lp) = &mut self.0 {
             let long = field.len().max(value.len()) > limits.hash_max_listpack_value;
             if long || matches!(expiry, Expiry::At(_)) || !lp.has_room(field.len() + value.len()) {
-                self.to_table();
+                self.make_table();
             } else {
                 let found = lp.find(lp.first(), field, 1).and_then(|at| lp.next(at));
                 match found {
@@ -183,7 +183,7 @@ impl Hash {
                         lp.append(Elem::Str(field));
                         lp.append(Elem::Str(value));
                         if lp.len() / 2 > limits.hash_max_listpack_entries {
-                            self.to_table();
+                            self.make_table();
                         }
                     }
                 }
@@ -213,7 +213,7 @@ impl Hash {
         match self.expiry(field, now) {
             None => false,
             Some(old) if old == expiry => true,
-            Some(_) => self.to_table().set_expiry(field, expiry),
+            Some(_) => self.make_table().set_expiry(field, expiry),
         }
     }
 

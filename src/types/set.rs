@@ -71,7 +71,7 @@ impl Set {
         let longest = lp.iter().map(Elem::len).max().unwrap_or(0);
         let mut set = Set(Repr::Packed(lp));
         if longest > limits.set_max_listpack_value {
-            set.to_table();
+            set.make_table();
         } else {
             set.reserve(set.len(), limits);
         }
@@ -144,11 +144,11 @@ impl Set {
             Repr::Table(_) => false,
         };
         if over {
-            self.to_table();
+            self.make_table();
         }
     }
 
-    fn to_table(&mut self) {
+    fn make_table(&mut self) {
         let mut dict: Box<Dict<Member>> = Box::default();
         self.for_each(|e| insert(&mut dict, e.as_bytes(&mut itoa::Buffer::new())));
         self.0 = Repr::Table(dict);
@@ -161,7 +161,7 @@ impl Set {
                 if let Some(n) = parse_i64(value) {
                     let added = ints.add(n);
                     if added && ints.len() > limits.set_max_intset_entries.min(INTSET_MAX) {
-                        self.to_table();
+                        self.make_table();
                     }
                     return added;
                 }
@@ -175,7 +175,7 @@ impl Set {
                     self.0 = Repr::Packed(Listpack::from_items(items));
                     return true;
                 }
-                self.to_table();
+                self.make_table();
                 self.add(value, limits)
             }
             Repr::Packed(lp) => {
@@ -188,7 +188,7 @@ impl Set {
                 if fits {
                     lp.append(Elem::Str(value));
                 } else {
-                    self.to_table();
+                    self.make_table();
                     if let Repr::Table(d) = &mut self.0 {
                         insert(d, value);
                     }

@@ -147,7 +147,7 @@ impl ZSet {
     /// A sorted set of a listpack's pairs; an error when they are no pairs of distinct members and numbers. Pairs out of
     /// order are put in order.
     pub fn from_listpack(lp: Listpack, limits: &Limits) -> Result<Self, Malformed> {
-        if lp.len() % 2 != 0 {
+        if !lp.len().is_multiple_of(2) {
             return Err(Malformed);
         }
         let mut pairs = Vec::with_capacity(lp.len() / 2);
