@@ -4,12 +4,17 @@
 //! - [`histogram`]: latencies of a command.
 //! - [`errors`]: error replies by code.
 //! - [`rates`]: running totals as rates per second.
+//! - [`commandlog`], [`spikes`]: what SLOWLOG, COMMANDLOG and LATENCY show.
 
+pub mod commandlog;
 pub mod errors;
 pub mod histogram;
 pub mod rates;
+pub mod spikes;
 pub mod stats;
 
+pub use commandlog::{CommandLog, LogKind};
 pub use histogram::{Distribution, Histogram};
 pub use rates::Rates;
+pub use spikes::Spikes;
 pub use stats::{Counter, Metrics, ThreadStats};
