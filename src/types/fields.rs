@@ -16,7 +16,7 @@ use super::set::extrapolate;
 /// When a field expires, and the address of its item.
 #[derive(Clone, Copy)]
 struct Due {
-    at: u64,
+    at: i64,
     item: NonNull<u8>,
 }
 
@@ -59,7 +59,7 @@ impl Fields {
     }
 
     /// Gives the field a value and a time; adds it when it is not there.
-    pub fn set(&mut self, name: &[u8], value: &[u8], expiry: Option<u64>) {
+    pub fn set(&mut self, name: &[u8], value: &[u8], expiry: Option<i64>) {
         let h = hash(name);
         match self.dict.find_mut(h, name) {
             Some(mut place) => {
@@ -76,7 +76,7 @@ impl Fields {
     }
 
     /// Changes the field's time; false when there is no such field.
-    pub fn set_expiry(&mut self, name: &[u8], expiry: Option<u64>) -> bool {
+    pub fn set_expiry(&mut self, name: &[u8], expiry: Option<i64>) -> bool {
         let Some(mut place) = self.dict.find_mut(hash(name), name) else { return false };
         let old = due_of(place.get());
         if place.get().expiry() != expiry {
@@ -119,17 +119,17 @@ impl Fields {
     }
 
     /// The earliest time of all fields.
-    pub fn next_expiry(&self) -> Option<u64> {
+    pub fn next_expiry(&self) -> Option<i64> {
         Some(self.due.as_ref()?.first()?.at)
     }
 
     /// How many fields have a time at or before `now`.
-    pub fn expired(&self, now: u64) -> usize {
+    pub fn expired(&self, now: i64) -> usize {
         self.due.as_ref().map_or(0, |due| due.partition_point(|d| d.at <= now))
     }
 
     /// Removes up to `budget` fields whose time is at or before `now`, earliest first, showing each name to `f`.
-    pub fn expire(&mut self, now: u64, budget: usize, mut f: impl FnMut(&[u8])) -> usize {
+    pub fn expire(&mut self, now: i64, budget: usize, mut f: impl FnMut(&[u8])) -> usize {
         let n = self.expired(now).min(budget);
         let Some(due) = &mut self.due else { return 0 };
         let dict = &mut self.dict;

@@ -1,7 +1,7 @@
 //! The hash type: a listpack of field-value pairs while it is small, a table of fields beyond.
 //!
 //! A hash some field of which has a time to expire is always a table: the packed form has no room for times. Expired
-//! fields stay until [`Hash::expire`] or a write removes them, but no reader sees them: reads take `now`, in Unix
+//! fields stay until [`Hash::expire_some`] or a write removes them, but no reader sees them: reads take `now`, in Unix
 //! milliseconds, and a field is gone from the moment its time is reached.
 
 use super::elem::Elem;
@@ -27,7 +27,7 @@ pub enum Expiry {
     /// It stays as it is.
     Keep,
     /// It becomes this, in Unix milliseconds.
-    At(u64),
+    At(i64),
 }
 
 impl Default for Hash {
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Hash {
     }
 }
 
-fn alive(expiry: Option<u64>, now: u64) -> bool {
+fn alive(expiry: Option<i64>, now: i64) -> bool {
     expiry.is_none_or(|at| at > now)
 }
 
@@ -96,7 +96,7 @@ impl Hash {
     }
 
     /// Number of fields that readers see at `now`.
-    pub fn len(&self, now: u64) -> usize {
+    pub fn len(&self, now: i64) -> usize {
         match &self.0 {
             Repr::Packed(lp) => lp.len() / 2,
             Repr::Table(t) => t.len() - t.expired(now),
@@ -140,7 +140,7 @@ impl Hash {
 
     /// The field's value.
     #[inline]
-    pub fn get(&self, field: &[u8], now: u64) -> Option<Elem<'_>> {
+    pub fn get(&self, field: &[u8], now: i64) -> Option<Elem<'_>> {
         match &self.0 {
             Repr::Packed(lp) => {
                 let at = lp.find(lp.first(), field, 1)?;
@@ -154,12 +154,12 @@ impl Hash {
     }
 
     /// Whether readers see the field.
-    pub fn contains(&self, field: &[u8], now: u64) -> bool {
+    pub fn contains(&self, field: &[u8], now: i64) -> bool {
         self.get(field, now).is_some()
     }
 
     /// The field's time: `None` when there is no such field, `Some(None)` when it has none.
-    pub fn expiry(&self, field: &[u8], now: u64) -> Option<Option<u64>> {
+    pub fn expiry(&self, field: &[u8], now: i64) -> Option<Option<i64>> {
         match &self.0 {
             Repr::Packed(lp) => lp.find(lp.first(), field, 1).map(|_| None),
             Repr::Table(t) => {
@@ -170,7 +170,7 @@ impl Hash {
     }
 
     /// Sets the field; returns whether it is new to readers.
-    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: Expiry, now: u64, limits: &Limits) -> bool {
+    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: Expiry, now: i64, limits: &Limits) -> bool {
         if let Repr::Packed(lp) = &mut self.0 {
             let long = field.len().max(value.len()) > limits.hash_max_listpack_value;
             if long || matches!(expiry, Expiry::At(_)) || !lp.has_room(field.len() + value.len()) {
@@ -209,7 +209,7 @@ impl Hash {
     }
 
     /// Changes the field's time; false when readers see no such field.
-    pub fn set_expiry(&mut self, field: &[u8], expiry: Option<u64>, now: u64) -> bool {
+    pub fn set_expiry(&mut self, field: &[u8], expiry: Option<i64>, now: i64) -> bool {
         match self.expiry(field, now) {
             None => false,
             Some(old) if old == expiry => true,
@@ -217,8 +217,8 @@ impl Hash {
         }
     }
 
-    /// Removes the field; returns whether readers saw it.
-    pub fn remove(&mut self, field: &[u8], now: u64) -> bool {
+    /// Removes a field that readers see; returns whether there was one.
+    pub fn remove(&mut self, field: &[u8], now: i64) -> bool {
         match &mut self.0 {
             Repr::Packed(lp) => match lp.find(lp.first(), field, 1) {
                 Some(at) => {
@@ -227,15 +227,16 @@ impl Hash {
                 }
                 None => false,
             },
-            Repr::Table(t) => {
-                let seen = !t.has_volatile() || t.find(field).is_some_and(|f| alive(f.expiry(), now));
-                t.remove(field) && seen
+            // A field whose time is over is left to the expiry, which tells the replicas of it.
+            Repr::Table(t) if t.has_volatile() => {
+                t.find(field).is_some_and(|f| alive(f.expiry(), now)) && t.remove(field)
             }
+            Repr::Table(t) => t.remove(field),
         }
     }
 
     /// Shows every field that readers see at `now`, with its value.
-    pub fn for_each(&self, now: u64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
+    pub fn for_each(&self, now: i64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
         match &self.0 {
             Repr::Packed(lp) => lp.pairs().for_each(|(k, v)| f(k, v)),
             Repr::Table(t) => {
@@ -245,7 +246,7 @@ impl Hash {
     }
 
     /// Shows every stored field with its value and time, expired ones included.
-    pub fn for_each_raw(&self, mut f: impl FnMut(Elem<'_>, Elem<'_>, Option<u64>)) {
+    pub fn for_each_raw(&self, mut f: impl FnMut(Elem<'_>, Elem<'_>, Option<i64>)) {
         match &self.0 {
             Repr::Packed(lp) => lp.pairs().for_each(|(k, v)| f(k, v, None)),
             Repr::Table(t) => t.iter().for_each(|e| f(Elem::Str(e.key()), Elem::Str(e.value()), e.expiry())),
@@ -254,7 +255,7 @@ impl Hash {
 
     /// One step of an incremental walk: shows some fields and returns the cursor to go on with, 0 at the end. A packed
     /// hash is shown whole.
-    pub fn scan(&self, cursor: u64, now: u64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) -> u64 {
+    pub fn scan(&self, cursor: u64, now: i64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) -> u64 {
         match &self.0 {
             Repr::Packed(_) => {
                 self.for_each(now, f);
@@ -269,7 +270,7 @@ impl Hash {
     }
 
     /// Shows a random field with its value, each with the same probability; nothing when readers see none.
-    pub fn random(&self, now: u64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
+    pub fn random(&self, now: i64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
         match &self.0 {
             Repr::Packed(lp) => {
                 let pick = rng::below(lp.len() as u64 / 2) as i64;
@@ -302,7 +303,7 @@ impl Hash {
     }
 
     /// Shows `n` distinct random fields (all, when there are no more); every choice of `n` is equally likely.
-    pub fn sample(&self, n: usize, now: u64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
+    pub fn sample(&self, n: usize, now: i64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
         let len = self.len(now);
         match &self.0 {
             Repr::Packed(lp) => select(len, n, lp.pairs(), |(k, v)| f(k, v)),
@@ -329,7 +330,7 @@ impl Hash {
     }
 
     /// The earliest time of all fields, in Unix milliseconds.
-    pub fn next_expiry(&self) -> Option<u64> {
+    pub fn next_expiry(&self) -> Option<i64> {
         match &self.0 {
             Repr::Packed(_) => None,
             Repr::Table(t) => t.next_expiry(),
@@ -337,20 +338,21 @@ impl Hash {
     }
 
     /// How many stored fields have expired by `now`.
-    pub fn expired(&self, now: u64) -> usize {
+    pub fn expired(&self, now: i64) -> usize {
         match &self.0 {
             Repr::Packed(_) => 0,
             Repr::Table(t) => t.expired(now),
         }
     }
 
-    /// Removes up to `budget` fields that have expired by `now`, earliest first, showing each name to `f`; returns how
-    /// many. The caller deletes a hash that is left empty.
-    pub fn expire(&mut self, now: u64, budget: usize, f: impl FnMut(&[u8])) -> usize {
-        match &mut self.0 {
-            Repr::Packed(_) => 0,
-            Repr::Table(t) => t.expire(now, budget, f),
+    /// Removes up to `budget` fields that have expired by `now`, earliest first, and returns their names. The caller
+    /// deletes a hash that is left empty.
+    pub fn expire_some(&mut self, now: i64, budget: usize) -> Vec<Vec<u8>> {
+        let mut gone = Vec::new();
+        if let Repr::Table(t) = &mut self.0 {
+            t.expire(now, budget, |name| gone.push(name.to_vec()));
         }
+        gone
     }
 
     /// A copy of its own.
@@ -410,7 +412,8 @@ mod tests {
         assert_eq!(h.encoding(), "hashtable");
         assert_eq!((h.next_expiry(), h.len(99), h.len(100), h.raw_len()), (Some(100), 2, 1, 2));
         assert!(h.contains(b"b", 99) && !h.contains(b"b", 100));
-        assert!(!h.remove(b"b", 100), "it is removed, but nobody saw it go");
+        assert!(!h.remove(b"b", 100), "nobody sees it to remove it");
+        assert_eq!((h.expire_some(100, 10), h.raw_len()), (vec![b"b".to_vec()], 1));
         assert!(!h.has_volatile());
     }
 
@@ -431,12 +434,12 @@ mod tests {
     proptest! {
         #[test]
         fn it_behaves_like_a_map_with_times(
-            ops in proptest::collection::vec((0u8..8, "[a-e]{0,2}", "[0-9a-z]{0,70}", 0u64..50), 1..300),
+            ops in proptest::collection::vec((0u8..8, "[a-e]{0,2}", "[0-9a-z]{0,70}", 0i64..50), 1..300),
             entries in prop_oneof![Just(128usize), Just(3)],
         ) {
             let limits = Limits { hash_max_listpack_entries: entries, ..L };
             let mut h = Hash::new();
-            let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)> = BTreeMap::new();
+            let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
             let mut now = 0;
             for (op, f, v, t) in ops {
                 let (f, v) = (f.into_bytes(), v.into_bytes());
@@ -464,7 +467,9 @@ mod tests {
                         model.retain(|_, (_, at)| alive(*at, now));
                         if t % 2 == 0 {
                             let due = h.expired(now);
-                            prop_assert_eq!(h.expire(now, 2, |f| assert!(!model.contains_key(f))), due.min(2));
+                            let gone = h.expire_some(now, 2);
+                            prop_assert_eq!(gone.len(), due.min(2));
+                            prop_assert!(gone.iter().all(|f| !model.contains_key(f)));
                         }
                     }
                 }

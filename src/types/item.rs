@@ -246,7 +246,7 @@ pub struct Field;
 struct Parts<'a> {
     field: &'a [u8],
     value: &'a [u8],
-    expiry: Option<u64>,
+    expiry: Option<i64>,
 }
 
 impl<'a> Parts<'a> {
@@ -263,7 +263,7 @@ impl<'a> Parts<'a> {
             let value_len = r.len(LONG, first);
             let field = r.bytes(field_len);
             let value = r.bytes(value_len);
-            let expiry = (head & EXPIRES != 0).then(|| r.u64());
+            let expiry = (head & EXPIRES != 0).then(|| r.u64() as i64);
             Parts { field, value, expiry }
         }
     }
@@ -277,7 +277,7 @@ const fn field_size(field: usize, value: usize, expires: bool) -> usize {
     len_size(field, FIELD_LONG) + len_size(value, LONG) + field + value + if expires { 8 } else { 0 }
 }
 
-fn write_field(field: &[u8], value: &[u8], expiry: Option<u64>) -> NonNull<u8> {
+fn write_field(field: &[u8], value: &[u8], expiry: Option<i64>) -> NonNull<u8> {
     let mut w = Writer::new(field_size(field.len(), value.len(), expiry.is_some()));
     w.put_len(field.len(), FIELD_LONG, if expiry.is_some() { EXPIRES } else { 0 });
     w.put_len(value.len(), LONG, 0);
@@ -290,7 +290,7 @@ fn write_field(field: &[u8], value: &[u8], expiry: Option<u64>) -> NonNull<u8> {
 }
 
 /// A new hash field. `expiry` is in Unix milliseconds.
-pub fn field(field: &[u8], value: &[u8], expiry: Option<u64>) -> Owned<Field> {
+pub fn field(field: &[u8], value: &[u8], expiry: Option<i64>) -> Owned<Field> {
     // SAFETY: freshly written as a Field.
     unsafe { Owned::from_raw(write_field(field, value, expiry)) }
 }
@@ -331,7 +331,7 @@ impl<'a> Ref<'a, Field> {
 
     /// When the field expires, in Unix milliseconds.
     #[inline]
-    pub fn expiry(self) -> Option<u64> {
+    pub fn expiry(self) -> Option<i64> {
         // SAFETY: the item lives for 'a.
         unsafe { if Field::marked(self.ptr()) { Parts::of(self.ptr()).expiry } else { None } }
     }
@@ -345,7 +345,7 @@ impl<'a> Ref<'a, Field> {
 
 impl Place<'_, Field> {
     /// Changes value and expiry, in place when the block's size class stays and no part but the value changes.
-    pub fn rewrite(&mut self, value: &[u8], expiry: Option<u64>) {
+    pub fn rewrite(&mut self, value: &[u8], expiry: Option<i64>) {
         let p = self.ptr();
         // SAFETY: the place is exclusive. `old` borrows the item and is last used before it is freed; in the in-place
         // case only bytes behind the field are written, and `value` cannot overlap them, since it outlives `&mut self`.
@@ -391,7 +391,7 @@ mod tests {
             let name = vec![b'f'; n];
             dict.insert_new(hash(&name), field(&name, b"v", None));
             for m in lengths.iter().chain(lengths.iter().rev()) {
-                for expiry in [None, Some(7), Some(u64::MAX), None, None] {
+                for expiry in [None, Some(7), Some(i64::MAX), None, None] {
                     let value = vec![b'a' + (m % 26) as u8; *m];
                     dict.find_mut(hash(&name), &name).unwrap().rewrite(&value, expiry);
                     let seen = dict.find(hash(&name), &name).unwrap();

@@ -1,0 +1,79 @@
+//! HINCRBY and HINCRBYFLOAT.
+
+use super::super::collections::{RW_ACCESS_UPDATE, limits};
+use super::super::{CmdResult, Command, Ctx, options};
+use super::now;
+use crate::base::long_double::LongDouble;
+use crate::keyspace::notify;
+use crate::resp::Error;
+use crate::spec::{Flags, Group, KeySpec, Meta};
+use crate::types::hash::Expiry;
+use crate::types::{Elem, Hash, IntBuf};
+
+const FLAGS: Flags = Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST);
+
+/// `HINCRBY key field increment`
+pub static HINCRBY: Command = Command::new(
+    Meta::new("hincrby", 4, FLAGS, Group::Hash).keys(&[KeySpec::one(1, RW_ACCESS_UPDATE)]).doc(
+        "2.0.0",
+        "O(1)",
+        "Adds to the integer in a field of a hash; a field that is not there counts as 0.",
+    ),
+    hincrby,
+);
+/// `HINCRBYFLOAT key field increment`
+pub static HINCRBYFLOAT: Command = Command::new(
+    Meta::new("hincrbyfloat", 4, FLAGS, Group::Hash).keys(&[KeySpec::one(1, RW_ACCESS_UPDATE)]).doc(
+        "2.6.0",
+        "O(1)",
+        "Adds to the floating point number in a field of a hash; a field that is not there counts as 0.",
+    ),
+    hincrbyfloat,
+);
+
+fn hincrby(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let by = options::int(args[3])?;
+    let (limits, now, key, field) = (limits(cx.config()), now(cx), args[1], args[2]);
+    let hash = cx.db.hash_create(key, Hash::new)?;
+    let old = match hash.get(field, now) {
+        Some(value) => value.as_int().ok_or(Error::new("ERR hash value is not an integer"))?,
+        None => 0,
+    };
+    let new = old.checked_add(by).ok_or(Error::new("ERR increment or decrement would overflow"))?;
+    hash.set(field, IntBuf::new().format(new).as_bytes(), Expiry::Keep, now, &limits);
+    cx.out.int(new);
+    cx.db.modified(key, 1);
+    cx.db.notify(notify::HASH, "hincrby", key);
+    Ok(())
+}
+
+fn hincrbyfloat(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let by = LongDouble::parse(args[3]).ok_or(Error::NOT_FLOAT)?;
+    if !by.is_finite() {
+        return Err(Error::new("ERR value is NaN or Infinity"));
+    }
+    let (limits, now, key, field) = (limits(cx.config()), now(cx), args[1], args[2]);
+    let hash = cx.db.hash_create(key, Hash::new)?;
+    let old = match hash.get(field, now) {
+        Some(Elem::Int(n)) => LongDouble::from_i64(n),
+        Some(Elem::Str(s)) => LongDouble::parse(s).ok_or(Error::new("ERR hash value is not a float"))?,
+        None => LongDouble::ZERO,
+    };
+    let new = old + by;
+    if !new.is_finite() {
+        return Err(Error::new("ERR increment would produce NaN or Infinity"));
+    }
+    let mut text = Vec::with_capacity(32);
+    new.fmt_human(&mut text);
+    hash.set(field, &text, Expiry::Keep, now, &limits);
+    let expiry = hash.expiry(field, now).flatten();
+    cx.out.bulk(&text);
+    cx.db.modified(key, 1);
+    cx.db.notify(notify::HASH, "hincrbyfloat", key);
+    // Replicas store the sum, for their sums might differ. HSET would end the field's time: HSETEX keeps it.
+    match expiry {
+        None => cx.db.effect(&[b"HSET", key, field, &text]),
+        Some(_) => cx.db.effect(&[b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, &text]),
+    }
+    Ok(())
+}

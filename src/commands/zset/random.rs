@@ -1,0 +1,53 @@
+//! ZRANDMEMBER.
+
+use super::super::collections::{RO_ACCESS, draw_count, elem};
+use super::super::{CmdResult, Command, Ctx, options};
+use super::{member, members_header};
+use crate::resp::Error;
+use crate::spec::{Flags, Group, KeySpec, Meta};
+
+/// `ZRANDMEMBER key [count [WITHSCORES]]`
+pub static ZRANDMEMBER: Command = Command::new(
+    Meta::new("zrandmember", -2, Flags::READONLY, Group::SortedSet)
+        .keys(&[KeySpec::one(1, RO_ACCESS)])
+        .doc(
+            "6.2.0",
+            "O(N) where N is the number of members returned.",
+            "Returns random members of a sorted set: distinct ones for a positive count, any for a negative one.",
+        )
+        .tips(&["nondeterministic_output"]),
+    zrandmember,
+);
+
+fn zrandmember(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let Some(count) = args.get(2) else {
+        match cx.db.zset_read(args[1])? {
+            Some(set) => set.random(|e, _| elem(cx.out, e)),
+            None => cx.out.null(),
+        }
+        return Ok(());
+    };
+    draw_count(count, false)?;
+    let with_scores = match args.get(3..) {
+        Some([]) => false,
+        Some([word]) if options::is(word, "withscores") => true,
+        _ => return Err(Error::SYNTAX),
+    };
+    let count = draw_count(count, with_scores)?;
+    let Some(set) = cx.db.zset_read(args[1])? else {
+        cx.out.array(0);
+        return Ok(());
+    };
+    if count >= 0 {
+        let n = set.len().min(count as usize);
+        members_header(cx.out, n, with_scores);
+        set.sample(n, |e, score| member(cx.out, e, score, with_scores));
+    } else {
+        let n = count.unsigned_abs() as usize;
+        members_header(cx.out, n, with_scores);
+        for _ in 0..n {
+            set.random(|e, score| member(cx.out, e, score, with_scores));
+        }
+    }
+    Ok(())
+}
