@@ -1,0 +1,196 @@
+//! DEBUG: look into the server and make it misbehave, for tests. Off unless `enable-debug-command` allows it.
+//!
+//! It has no subcommand table (COMMAND shows none either), so it dispatches by itself, and takes its locks by what it
+//! is asked to do.
+
+mod digest;
+mod keys;
+mod protocol;
+pub mod switches;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::config::allowed;
+use crate::base::{glob, num};
+use crate::commands::options::{int, is};
+use crate::commands::{CmdResult, Command, Ctx, Scope, help};
+use crate::config::kind::parse_memory;
+use crate::resp::Error;
+use crate::spec::{Flags, Group, Meta};
+
+/// <https://valkey.io/commands/debug/>
+pub static DEBUG: Command =
+    Command::new(
+        Meta::new("debug", -2, Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE), Group::Server)
+            .doc("1.0.0", "Depends on subcommand.", "A container for debugging commands."),
+        debug,
+    )
+    .scope(Scope::Dynamic(scope));
+
+/// What looks at data does so with the world stopped; DEBUG SLEEP stops it for everybody, as it would a server of one
+/// thread; POPULATE locks as it goes.
+fn scope(args: &[&[u8]]) -> Scope {
+    const WHOLE: [&str; 8] =
+        ["digest", "digest-value", "object", "listpack", "quicklist", "htstats", "htstats-key", "sleep"];
+    match args.get(1) {
+        Some(what) if WHOLE.iter().any(|name| is(what, name)) => Scope::All,
+        Some(what) if is(what, "populate") => Scope::Own,
+        _ => Scope::None,
+    }
+}
+
+fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    if !allowed(cx, cx.config().enable_debug_command()) {
+        return Err(Error::new(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
+    }
+    let name = args[1].to_ascii_lowercase();
+    match (name.as_slice(), &args[2..]) {
+        (b"help", []) => help::reply(cx.out, "DEBUG", HELP),
+        (b"sleep", [seconds]) => sleep(cx, seconds)?,
+        (b"object", [key] | [key, _]) => keys::object(cx, key, args.get(3).is_some_and(|fast| is(fast, "fast")))?,
+        (b"listpack", [key]) => keys::listpack(cx, key)?,
+        (b"quicklist", [key] | [key, _]) => keys::quicklist(cx, key)?,
+        (b"htstats", [db] | [db, _]) => keys::htstats(cx, db)?,
+        (b"htstats-key", [key] | [key, _]) => keys::htstats_key(cx, key)?,
+        (b"populate", [count, more @ ..]) if more.len() <= 2 => keys::populate(cx, count, more)?,
+        (b"digest", []) => digest::dataset(cx),
+        (b"digest-value", wanted) => digest::values(cx, wanted),
+        (b"protocol", [what]) => protocol::reply(cx, what)?,
+        (b"error", [text]) => return Err(Error::owned(*text)),
+        (b"log", [text]) => {
+            tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(text));
+            cx.out.ok();
+        }
+        (b"stringmatch-len", [pattern, text]) => cx.out.int(i64::from(glob::matches(pattern, text, false))),
+        (b"change-repl-id", []) => {
+            tracing::info!("Changing replication IDs after receiving DEBUG change-repl-id");
+            cx.server.change_replication_id();
+            cx.out.ok();
+        }
+        (b"config-rewrite-force-all", []) => {
+            cx.config().rewrite().map_err(|why| Error::owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {why}")))?;
+            cx.out.ok();
+        }
+        (b"structsize", []) => structsize(cx),
+        (_, values) => switch(cx, &name, values)?,
+    }
+    Ok(())
+}
+
+/// Subcommands that set something.
+fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
+    let switches = &cx.server.switches;
+    // Like C's atoi: what is no number is off.
+    let on = |value: &[u8]| num::parse_i64(value).is_some_and(|n| n != 0);
+    match (name, values) {
+        (b"set-active-expire", [value]) => switches.active_expire.store(on(value), Relaxed),
+        (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
+        (b"quicklist-packed-threshold", [size]) => {
+            let size = parse_memory(size)
+                .filter(|size| *size != 1 && *size < 4 << 30)
+                .ok_or(Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb"))?;
+            switches.packed_threshold.store(size as usize, Relaxed);
+        }
+        (b"replybuffer", [what, value]) if is(what, "peak-reset-time") => {
+            let ms = match () {
+                () if is(value, "never") => -1,
+                () if is(value, "reset") => switches::PEAK_RESET_MS,
+                () => int(value)?,
+            };
+            switches.reply_peak_reset_ms.store(ms, Relaxed);
+        }
+        (b"replybuffer", [what, value]) if is(what, "resizing") => {
+            switches.reply_resizing.store(on(value), Relaxed);
+        }
+        // Tables grow as they are used and checksums are always looked at; tests that set these lose nothing.
+        (b"dict-resizing" | b"set-skip-checksum-validation" | b"set-disable-deny-scripts", [_]) => {}
+        _ => return Err(Error::subcommand("debug", name)),
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// Hold this worker, and with it every lock, for a time.
+fn sleep(cx: &mut Ctx<'_>, seconds: &[u8]) -> CmdResult {
+    let seconds = num::parse_f64(seconds).filter(|s| (0.0..86_400.0).contains(s)).unwrap_or(0.0);
+    // Nobody notifies: the wait ends when its time is over.
+    let (lock, never) = (parking_lot::Mutex::new(()), parking_lot::Condvar::new());
+    never.wait_for(&mut lock.lock(), Duration::from_secs_f64(seconds));
+    cx.out.ok();
+    Ok(())
+}
+
+fn structsize(cx: &mut Ctx<'_>) {
+    let client = size_of::<crate::clients::Client>();
+    let session = size_of::<crate::clients::Session>();
+    let out = size_of::<crate::resp::Out>();
+    cx.out.bulk(format!("bits:{} client:{client} session:{session} out:{out}", usize::BITS).as_bytes());
+}
+
+const HELP: &[&str] = &[
+    "CHANGE-REPL-ID",
+    "    Change the replication IDs of the instance.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    Like CONFIG REWRITE.",
+    "DIGEST",
+    "    Output a hex signature representing the current DB content.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Output a hex signature of the values of all the specified keys.",
+    "ERROR <string>",
+    "    Return a RESP protocol error with <string> as message.",
+    "HTSTATS <dbid> [full]",
+    "    Return hash table statistics of the specified database.",
+    "HTSTATS-KEY <key> [full]",
+    "    Like HTSTATS but for the hash table stored at <key>'s value.",
+    "LISTPACK <key>",
+    "    Show the entries of the listpack encoding of <key>.",
+    "LOG <message>",
+    "    Write <message> to the server log.",
+    "OBJECT <key> [fast]",
+    "    Show low level info about `key` and associated value.",
+    "PAUSE-CRON <0|1>",
+    "    Stop periodic background work.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create <count> string keys named key:<num>. If <prefix> is specified then",
+    "    it is used instead of the 'key' prefix.",
+    "PROTOCOL <type>",
+    "    Reply with a test value of the specified type. <type> can be: string,",
+    "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+    "    true, false.",
+    "QUICKLIST <key>",
+    "    Show the nodes of the quicklist encoding of <key>.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Sets the threshold for elements to be inserted as plain vs packed nodes.",
+    "    Setting to 0 restores to default.",
+    "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>",
+    "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
+    "REPLYBUFFER RESIZING <0|1>",
+    "    Enable or disable the shrinking of reply buffers.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Setting it to 0 disables expiring keys in background when they are not",
+    "    accessed. Setting it to 1 reenables it.",
+    "SLEEP <seconds>",
+    "    Stop the server for <seconds>. Decimals allowed.",
+    "STRINGMATCH-LEN <pattern> <string>",
+    "    Return 1 if <string> matches the glob <pattern>.",
+    "STRUCTSIZE",
+    "    Return the size of different structures.",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_taken_by_what_is_asked() {
+        assert!(matches!(scope(&[b"debug", b"DIGEST"]), Scope::All));
+        assert!(matches!(scope(&[b"debug", b"Populate", b"1"]), Scope::Own));
+        assert!(matches!(scope(&[b"debug", b"log", b"x"]), Scope::None));
+        assert!(matches!(scope(&[b"debug"]), Scope::None));
+    }
+}

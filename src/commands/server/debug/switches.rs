@@ -1,0 +1,33 @@
+//! What DEBUG can set, for the parts of the server that look at it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
+
+/// After this many ms the peak of a reply buffer starts over, unless DEBUG says otherwise.
+pub const PEAK_RESET_MS: i64 = 5000;
+
+/// Settings of DEBUG.
+#[derive(Debug)]
+pub struct Switches {
+    /// Whether expired keys are removed in the background.
+    pub active_expire: AtomicBool,
+    /// Whether periodic work stands still.
+    pub pause_cron: AtomicBool,
+    /// Elements of at least this many bytes get a node of their own in a list; 0: the default.
+    pub packed_threshold: AtomicUsize,
+    /// Ms after which the peak of a reply buffer starts over; -1: never.
+    pub reply_peak_reset_ms: AtomicI64,
+    /// Whether reply buffers are made smaller.
+    pub reply_resizing: AtomicBool,
+}
+
+impl Default for Switches {
+    fn default() -> Switches {
+        Switches {
+            active_expire: AtomicBool::new(true),
+            pause_cron: AtomicBool::new(false),
+            packed_threshold: AtomicUsize::new(0),
+            reply_peak_reset_ms: AtomicI64::new(PEAK_RESET_MS),
+            reply_resizing: AtomicBool::new(true),
+        }
+    }
+}

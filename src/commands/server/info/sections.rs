@@ -1,0 +1,202 @@
+//! The sections of INFO that have a fixed list of fields.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{COMPATIBLE_VERSION, Text};
+use crate::base::{clock, os};
+use crate::clients::flags;
+use crate::commands::Ctx;
+use crate::commands::state::{RATE_COMMANDS, RATE_INPUT, RATE_OUTPUT, RATE_TURNS};
+use crate::config::Supervised;
+use crate::keyspace::access;
+use crate::metrics::{Counter, ThreadStats};
+
+pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
+    let config = cx.config();
+    let uptime = (cx.db.now - cx.server.started) / 1000;
+    let mode = if config.extended_redis_compatibility() { "redis_mode" } else { "server_mode" };
+    let supervised = match config.supervised() {
+        Supervised::Systemd | Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
+        _ => "no",
+    };
+    text.section("Server");
+    text.field("redis_version", COMPATIBLE_VERSION);
+    text.field("server_name", "dunlin");
+    text.field("dunlin_version", env!("CARGO_PKG_VERSION"));
+    text.field("redis_git_sha1", "00000000");
+    text.field("redis_git_dirty", 0);
+    text.field("redis_build_id", "0");
+    text.field(mode, "standalone");
+    text.field("os", os::uname());
+    text.field("arch_bits", usize::BITS);
+    text.field("monotonic_clock", "POSIX clock_gettime");
+    text.field("multiplexing_api", "epoll");
+    text.field("process_id", std::process::id());
+    text.field("process_supervised", supervised);
+    text.field("run_id", &cx.server.run_id);
+    text.field("tcp_port", config.port());
+    text.field("server_time_usec", clock::now_us());
+    text.field("uptime_in_seconds", uptime);
+    text.field("uptime_in_days", uptime / 86_400);
+    text.field("hz", config.hz());
+    text.field("configured_hz", config.hz());
+    text.field("lru_clock", access::lru_clock(cx.db.now));
+    let executable = std::env::current_exe().unwrap_or_default();
+    text.field("executable", executable.display());
+    text.field("config_file", config.file().unwrap_or(std::path::Path::new("")).display());
+    text.field("io_threads_active", u8::from(config.workers() > 1));
+    text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone()));
+    let binds = config.bind_addresses();
+    let mut listeners = 0;
+    if config.port() != 0 && !binds.is_empty() {
+        let binds: String = binds.iter().map(|bind| format!(",bind={bind}")).collect();
+        text.field("listener0", format_args!("name=tcp{binds},port={}", config.port()));
+        listeners += 1;
+    }
+    if !config.unixsocket().is_empty() {
+        let path = String::from_utf8_lossy(&config.unixsocket()).into_owned();
+        text.field(&format!("listener{listeners}"), format_args!("name=unix,bind={path}"));
+    }
+}
+
+pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
+    let all = cx.server.registry.all();
+    let (mut input, mut output, mut pubsub, mut watching, mut watched) = (0, 0, 0, 0, 0);
+    let mut blocking: HashSet<(usize, Vec<u8>)> = HashSet::new();
+    let mut timeouts = 0;
+    for client in &all {
+        input = input.max(client.qbuf.load(Relaxed) + client.qbuf_free.load(Relaxed));
+        output = output.max(client.out_peak.load(Relaxed));
+        pubsub += usize::from(client.subscriptions() > 0);
+        let keys = client.watch.load(Relaxed);
+        watching += usize::from(keys > 0);
+        watched += keys;
+        if client.has(flags::BLOCKED)
+            && let Some(waiter) = &*client.blocked.lock()
+        {
+            blocking.extend(waiter.keys.iter().map(|key| (waiter.db, key.clone())));
+            timeouts += usize::from(!waiter.keys.is_empty());
+        }
+    }
+    text.section("Clients");
+    text.field("connected_clients", all.len());
+    text.field("cluster_connections", 0);
+    text.field("maxclients", cx.config().maxclients());
+    text.field("client_recent_max_input_buffer", input);
+    text.field("client_recent_max_output_buffer", output);
+    text.field("blocked_clients", cx.server.registry.blocked());
+    text.field("tracking_clients", 0);
+    text.field("pubsub_clients", pubsub);
+    text.field("watching_clients", watching);
+    text.field("clients_in_timeout_table", timeouts);
+    text.field("total_watched_keys", watched);
+    text.field("total_blocking_keys", blocking.len());
+    text.field("total_blocking_keys_on_nokey", 0);
+}
+
+/// Snapshots and the append-only file do not exist; agents still look for the fields.
+pub(super) fn persistence(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Persistence");
+    text.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    text.ratio("current_fork_perc", 0.0);
+    text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    text.field("rdb_changes_since_last_save", cx.server.dirty());
+    text.field("rdb_bgsave_in_progress", 0);
+    text.field("rdb_last_save_time", cx.server.started / 1000);
+    text.field("rdb_last_bgsave_status", "ok");
+    text.field("rdb_last_bgsave_time_sec", -1);
+    text.field("rdb_current_bgsave_time_sec", -1);
+    text.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    text.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    text.field("aof_last_rewrite_time_sec", -1);
+    text.field("aof_current_rewrite_time_sec", -1);
+    text.field("aof_last_bgrewrite_status", "ok");
+    text.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    text.field("aof_last_write_status", "ok");
+    text.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+}
+
+pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
+    let sum = |counter: fn(&ThreadStats) -> &Counter| cx.server.metrics.sum(counter);
+    let rate = |at: usize| cx.server.rates.per_second(at);
+    text.section("Stats");
+    text.field("total_connections_received", sum(|t| &t.connections_received));
+    text.field("total_commands_processed", sum(|t| &t.commands_processed));
+    text.field("instantaneous_ops_per_sec", rate(RATE_COMMANDS));
+    text.field("total_net_input_bytes", sum(|t| &t.net_in));
+    text.field("total_net_output_bytes", sum(|t| &t.net_out));
+    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    text.ratio("instantaneous_input_kbps", rate(RATE_INPUT) as f64 / 1024.0);
+    text.ratio("instantaneous_output_kbps", rate(RATE_OUTPUT) as f64 / 1024.0);
+    text.ratio("instantaneous_input_repl_kbps", 0.0);
+    text.ratio("instantaneous_output_repl_kbps", 0.0);
+    text.field("rejected_connections", sum(|t| &t.connections_rejected));
+    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.field("expired_keys", sum(|t| &t.expired_keys));
+    text.field("expired_fields", sum(|t| &t.expired_fields));
+    text.ratio("expired_stale_perc", 0.0);
+    text.field("expired_time_cap_reached_count", sum(|t| &t.expire_cut_short));
+    text.field("expire_cycle_cpu_milliseconds", sum(|t| &t.expire_ns) / 1_000_000);
+    text.field("evicted_keys", sum(|t| &t.evicted_keys));
+    text.field("evicted_clients", sum(|t| &t.evicted_clients));
+    text.field("evicted_scripts", 0);
+    text.field("total_eviction_exceeded_time", sum(|t| &t.evict_ns) / 1_000_000);
+    text.field("current_eviction_exceeded_time", 0);
+    text.field("keyspace_hits", sum(|t| &t.hits));
+    text.field("keyspace_misses", sum(|t| &t.misses));
+    text.field("pubsub_channels", cx.server.pubsub.channel_count());
+    text.field("pubsub_patterns", cx.server.pubsub.pattern_count());
+    text.zeros(&["pubsubshard_channels", "latest_fork_usec", "total_forks", "migrate_cached_sockets"]);
+    text.zeros(&["slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
+    text.zeros(&["active_defrag_key_hits", "active_defrag_key_misses"]);
+    text.zeros(&["total_active_defrag_time", "current_active_defrag_time"]);
+    text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    text.field("unexpected_error_replies", 0);
+    text.field("total_error_replies", sum(|t| &t.error_replies));
+    text.field("dump_payload_sanitizations", 0);
+    text.field("total_reads_processed", sum(|t| &t.reads_processed));
+    text.field("total_writes_processed", sum(|t| &t.writes_processed));
+    text.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    text.field("client_query_buffer_limit_disconnections", sum(|t| &t.query_limit_disconnections));
+    text.field("client_output_buffer_limit_disconnections", sum(|t| &t.output_limit_disconnections));
+    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    text.field("eventloop_cycles", sum(|t| &t.reads_processed));
+    text.field("instantaneous_eventloop_cycles_per_sec", rate(RATE_TURNS));
+    text.field("acl_access_denied_auth", sum(|t| &t.auth_denied));
+    text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+}
+
+pub(super) fn replication(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Replication");
+    text.field("role", "master");
+    text.zeros(&["connected_slaves", "replicas_waiting_psync"]);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", cx.server.replication_id());
+    text.field("master_replid2", "0".repeat(40));
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    text.field("repl_backlog_active", 0);
+    text.field("repl_backlog_size", String::from_utf8_lossy(&cx.config().text_of("repl-backlog-size")));
+    text.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+pub(super) fn cpu(_cx: &Ctx<'_>, text: &mut Text) {
+    text.section("CPU");
+    for (suffix, of) in
+        [("", os::CpuOf::Process), ("_children", os::CpuOf::Children), ("_main_thread", os::CpuOf::Thread)]
+    {
+        let times = os::cpu_times(of);
+        text.field(&format!("used_cpu_sys{suffix}"), format_args!("{:.6}", times.system));
+        text.field(&format!("used_cpu_user{suffix}"), format_args!("{:.6}", times.user));
+    }
+}
+
+pub(super) fn modules(_cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Modules");
+}
+
+pub(super) fn cluster(_cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Cluster");
+    text.field("cluster_enabled", 0);
+}

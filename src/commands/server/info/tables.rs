@@ -1,0 +1,60 @@
+//! The sections of INFO with a line for each command, error or database.
+
+use super::{Text, safe};
+use crate::commands::Ctx;
+
+pub(super) fn commands(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Commandstats");
+    for entry in cx.server.lookup.all() {
+        let sums = cx.server.metrics.command(entry.id);
+        if sums.calls == 0 && sums.rejected == 0 && sums.failed == 0 {
+            continue;
+        }
+        let usec = sums.ns / 1000;
+        let each = if sums.calls == 0 { 0.0 } else { sums.ns as f64 / 1000.0 / sums.calls as f64 };
+        text.field(
+            &format!("cmdstat_{}", entry.command.meta.name),
+            format_args!(
+                "calls={},usec={usec},usec_per_call={each:.2},rejected_calls={},failed_calls={}",
+                sums.calls, sums.rejected, sums.failed
+            ),
+        );
+    }
+}
+
+pub(super) fn errors(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Errorstats");
+    for (code, count) in cx.server.metrics.errors() {
+        text.field(&format!("errorstat_{}", safe(&code)), format_args!("count={count}"));
+    }
+}
+
+pub(super) fn latencies(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Latencystats");
+    if !cx.config().latency_tracking() {
+        return;
+    }
+    let percentiles = cx.config().latency_percentiles();
+    for entry in cx.server.lookup.all() {
+        let Some(times) = cx.server.metrics.latency(entry.id) else { continue };
+        let shown: Vec<String> = percentiles
+            .iter()
+            .map(|&percentile| {
+                let name = format!("{percentile:.6}");
+                let name = name.trim_end_matches('0').trim_end_matches('.');
+                format!("p{name}={:.3}", times.percentile(percentile) as f64 / 1000.0)
+            })
+            .collect();
+        text.field(&format!("latency_percentiles_usec_{}", entry.command.meta.name), shown.join(","));
+    }
+}
+
+pub(super) fn keyspace(cx: &Ctx<'_>, text: &mut Text) {
+    text.section("Keyspace");
+    for db in 0..cx.db.keyspace().databases() {
+        let (keys, expires) = (cx.server.metrics.keys(db), cx.server.metrics.expires(db));
+        if keys > 0 || expires > 0 {
+            text.field(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        }
+    }
+}
