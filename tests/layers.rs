@@ -30,6 +30,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "base/alloc.rs",
     "base/os.rs",
+    "base/title.rs",
     "keyspace/db.rs",
     "keyspace/entry.rs",
     "keyspace/slots.rs",

@@ -13,3 +13,4 @@ pub mod os;
 pub mod rng;
 pub mod siphash;
 pub mod slot;
+pub mod title;

@@ -106,6 +106,70 @@ pub fn raise_open_files(wanted: u64) -> u64 {
     before
 }
 
+/// A moment on the wall clock of this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalTime {
+    /// Year.
+    pub year: i32,
+    /// 1 to 12.
+    pub month: i32,
+    /// 1 to 31.
+    pub day: i32,
+    /// 0 to 23.
+    pub hour: i32,
+    /// 0 to 59.
+    pub minute: i32,
+    /// 0 to 60.
+    pub second: i32,
+    /// Seconds east of UTC.
+    pub offset: i32,
+}
+
+/// The local time of a moment, in Unix seconds.
+pub fn local_time(seconds: i64) -> LocalTime {
+    let mut tm = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid for the call; all-zero bytes are a valid tm, should the call fail.
+    let tm = unsafe {
+        libc::localtime_r(&seconds, tm.as_mut_ptr());
+        tm.assume_init()
+    };
+    LocalTime {
+        year: tm.tm_year + 1900,
+        month: tm.tm_mon + 1,
+        day: tm.tm_mday,
+        hour: tm.tm_hour,
+        minute: tm.tm_min,
+        second: tm.tm_sec,
+        offset: tm.tm_gmtoff as i32,
+    }
+}
+
+/// Go on as a process in the background: in a session of its own, cut off from the terminal. The calling process ends
+/// here; what returns is its child. To be called before any thread is started, for only the caller's lives on.
+pub fn daemonize() -> std::io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: there is one thread (the caller's promise), so the child has no lock that another thread held. The
+    // parent leaves by _exit, which runs no destructor a second time.
+    unsafe {
+        match libc::fork() {
+            -1 => return Err(std::io::Error::last_os_error()),
+            0 => {}
+            _ => libc::_exit(0),
+        }
+        libc::setsid();
+        for standard in 0..=2 {
+            libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), standard);
+        }
+    }
+    Ok(())
+}
+
+/// Keep the kernel from giving this process transparent huge pages, which make copy and free in bits costly.
+pub fn disable_huge_pages() -> bool {
+    // SAFETY: this prctl takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +189,15 @@ mod tests {
             x = x.wrapping_mul(3);
         }
         assert!(x != 0 && cpu_times(CpuOf::Thread).user >= 0.0 && cpu_times(CpuOf::Children).system >= 0.0);
+    }
+
+    #[test]
+    fn local_time_counts_from_its_offset() {
+        let t = local_time(1_700_000_000);
+        assert_eq!((t.year, t.month), (2023, 11));
+        assert!((1..=31).contains(&t.day) && t.offset.abs() <= 14 * 3600);
+        let utc = 1_700_000_000 + i64::from(t.offset);
+        assert_eq!(i64::from(t.hour * 3600 + t.minute * 60 + t.second), utc % 86_400);
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>, now: i64) {
             let part = pair(member.as_bytes(&mut buf), &text);
             digest.xor(&part.0);
         }),
-        View::Hash(hash) => hash.for_each(now as u64, |field, value| {
+        View::Hash(hash) => hash.for_each(now, |field, value| {
             let part = pair(field.as_bytes(&mut buf), value.as_bytes(&mut other));
             digest.xor(&part.0);
         }),

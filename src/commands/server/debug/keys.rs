@@ -116,7 +116,7 @@ pub(super) fn htstats(cx: &mut Ctx<'_>, index: &[u8]) -> CmdResult {
 
 /// DEBUG HTSTATS-KEY: the hash table of a value.
 pub(super) fn htstats_key(cx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
-    let now = cx.db.now as u64;
+    let now = cx.db.now;
     let entry = find(cx, key)?;
     let elements = match entry.view() {
         View::Set(set) if set.encoding() == "hashtable" => set.len(),
