@@ -6,3 +6,9 @@ pub mod filter;
 pub mod kill;
 pub mod list;
 pub mod misc;
+
+use super::Command;
+
+/// The commands of the group.
+pub const COMMANDS: &[&Command] =
+    &[&auth::AUTH, &client::CLIENT, &misc::ECHO, &auth::HELLO, &misc::PING, &misc::QUIT, &misc::RESET, &misc::SELECT];

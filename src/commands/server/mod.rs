@@ -13,3 +13,28 @@ pub mod memory;
 pub mod misc;
 pub mod monitor;
 pub mod shutdown;
+
+use super::Command;
+
+/// The commands of the group.
+pub const COMMANDS: &[&Command] = &[
+    &command::COMMAND,
+    &logs::COMMANDLOG,
+    &config::CONFIG,
+    &databases::DBSIZE,
+    &debug::DEBUG,
+    &databases::FLUSHALL,
+    &databases::FLUSHDB,
+    &info::INFO,
+    &misc::LASTSAVE,
+    &latency::LATENCY,
+    &art::LOLWUT,
+    &memory::MEMORY,
+    &misc::MODULE,
+    &monitor::MONITOR,
+    &misc::ROLE,
+    &shutdown::SHUTDOWN,
+    &logs::SLOWLOG,
+    &databases::SWAPDB,
+    &misc::TIME,
+];

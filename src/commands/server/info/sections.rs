@@ -7,7 +7,7 @@ use super::{COMPATIBLE_VERSION, Text};
 use crate::base::{clock, os};
 use crate::clients::flags;
 use crate::commands::Ctx;
-use crate::commands::state::{RATE_COMMANDS, RATE_INPUT, RATE_OUTPUT, RATE_TURNS};
+use crate::commands::state::rate;
 use crate::config::Supervised;
 use crate::keyspace::access;
 use crate::metrics::{Counter, ThreadStats};
@@ -119,16 +119,16 @@ pub(super) fn persistence(cx: &Ctx<'_>, text: &mut Text) {
 
 pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     let sum = |counter: fn(&ThreadStats) -> &Counter| cx.server.metrics.sum(counter);
-    let rate = |at: usize| cx.server.rates.per_second(at);
+    let per_second = |at: usize| cx.server.rates.per_second(at);
     text.section("Stats");
     text.field("total_connections_received", sum(|t| &t.connections_received));
     text.field("total_commands_processed", sum(|t| &t.commands_processed));
-    text.field("instantaneous_ops_per_sec", rate(RATE_COMMANDS));
+    text.field("instantaneous_ops_per_sec", per_second(rate::COMMANDS));
     text.field("total_net_input_bytes", sum(|t| &t.net_in));
     text.field("total_net_output_bytes", sum(|t| &t.net_out));
     text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
-    text.ratio("instantaneous_input_kbps", rate(RATE_INPUT) as f64 / 1024.0);
-    text.ratio("instantaneous_output_kbps", rate(RATE_OUTPUT) as f64 / 1024.0);
+    text.ratio("instantaneous_input_kbps", per_second(rate::INPUT) as f64 / 1024.0);
+    text.ratio("instantaneous_output_kbps", per_second(rate::OUTPUT) as f64 / 1024.0);
     text.ratio("instantaneous_input_repl_kbps", 0.0);
     text.ratio("instantaneous_output_repl_kbps", 0.0);
     text.field("rejected_connections", sum(|t| &t.connections_rejected));
@@ -162,7 +162,7 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.field("client_output_buffer_limit_disconnections", sum(|t| &t.output_limit_disconnections));
     text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     text.field("eventloop_cycles", sum(|t| &t.reads_processed));
-    text.field("instantaneous_eventloop_cycles_per_sec", rate(RATE_TURNS));
+    text.field("instantaneous_eventloop_cycles_per_sec", per_second(rate::TURNS));
     text.field("acl_access_denied_auth", sum(|t| &t.auth_denied));
     text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
 }
