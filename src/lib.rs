@@ -6,8 +6,14 @@
 #![warn(missing_docs)]
 
 pub mod base;
+pub mod clients;
+pub mod commands;
 pub mod config;
+pub mod exec;
+pub mod keyspace;
 pub mod metrics;
+pub mod pubsub;
 pub mod resp;
+pub mod server;
 pub mod spec;
 pub mod types;

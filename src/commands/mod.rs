@@ -1,1 +1,95 @@
-//! commands
+//! Every command: metadata, handler and tests together, a file a verb or a few related verbs.
+//!
+//! A handler is a plain function: it gets its arguments and a [`Ctx`], writes its reply, and returns an error to be
+//! replied in its place. The locks of its keys are held while it runs (see [`Scope`]). To add a command, write its file
+//! and add its line to [`table`].
+
+pub mod collections;
+pub mod ctx;
+pub mod help;
+pub mod lookup;
+pub mod options;
+pub mod redact;
+pub mod state;
+pub mod table;
+
+pub mod connection;
+pub mod generic;
+pub mod hash;
+pub mod list;
+pub mod pubsub;
+pub mod server;
+pub mod set;
+pub mod string;
+pub mod transactions;
+pub mod zset;
+
+pub use ctx::Ctx;
+pub use lookup::{Entry, Lookup};
+pub use state::Server;
+
+use crate::resp::Error;
+use crate::spec::Meta;
+
+/// What a handler returns: the error is the reply, and whatever was written before is dropped.
+pub type CmdResult = Result<(), Error>;
+
+/// A handler. `args[0]` is the command's name; arity has been checked.
+pub type Handler = fn(&mut Ctx<'_>, &[&[u8]]) -> CmdResult;
+
+/// Which locks a command runs under.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope {
+    /// The slots of its keys, by its key specs.
+    Keys,
+    /// None: it does not touch the keyspace.
+    None,
+    /// All slots: it sees or changes everything at once.
+    All,
+    /// It locks one slot after the other by itself ([`crate::keyspace::Db::with_slot`]). In a transaction: all slots.
+    Own,
+    /// The slots of the keys that the client watches.
+    Watched,
+    /// By its arguments.
+    Dynamic(fn(&[&[u8]]) -> Scope),
+}
+
+/// A command, or the subcommand of a container.
+#[derive(Debug)]
+pub struct Command {
+    /// What it is.
+    pub meta: Meta,
+    /// What it does.
+    pub run: Handler,
+    /// Its locks.
+    pub scope: Scope,
+    /// Its subcommands, where it is a container.
+    pub subs: &'static [&'static Command],
+}
+
+impl Command {
+    /// A command. It locks its keys if it has any.
+    pub const fn new(meta: Meta, run: Handler) -> Command {
+        let scope = if meta.keys.is_empty() { Scope::None } else { Scope::Keys };
+        Command { meta, run, scope, subs: &[] }
+    }
+    /// A command that is nothing without a subcommand.
+    pub const fn container(meta: Meta, subs: &'static [&'static Command]) -> Command {
+        Command { meta, run: without_subcommand, scope: Scope::None, subs }
+    }
+    /// A command that has subcommands, and also does something where none is named.
+    pub const fn subs(mut self, subs: &'static [&'static Command]) -> Command {
+        self.subs = subs;
+        self
+    }
+    /// Other locks than those of the keys.
+    pub const fn scope(mut self, scope: Scope) -> Command {
+        self.scope = scope;
+        self
+    }
+}
+
+/// Never reached by a client: the arity of a container asks for a subcommand, and an unknown one is refused earlier.
+fn without_subcommand(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
+    Err(Error::arity(cx.entry.command.meta.name))
+}

@@ -1,1 +1,85 @@
-//! exec
+//! Runs commands: look-up, checks, locks, execution, and what follows from it.
+//!
+//! A [`Worker`] belongs to one thread. [`Worker::run`] takes the requests that a connection has decoded:
+//!
+//! 1. A run of plain one-key commands ([`batch`]) takes the locks of its slots together, asks the processor for the
+//!    buckets, then for the entries, executes in order and drops the locks. Holding more locks than a command needs is
+//!    still a serial order.
+//! 2. Any other command goes alone ([`single`]): all checks, its own locks, MULTI/EXEC ([`transaction`]), blocking
+//!    ([`blocking`]).
+//!
+//! While the locks are held the command's effect goes to the replication log; after they are dropped [`after`] publishes
+//! notifications and serves blocked clients, before the next command of the same connection runs.
+
+mod after;
+mod batch;
+mod blocking;
+mod call;
+mod cron;
+mod memory;
+mod single;
+mod transaction;
+
+pub use call::Turn;
+
+use crate::commands::Server;
+use crate::keyspace::evict::Evictor;
+use crate::keyspace::expire::Walk;
+use crate::keyspace::sample::Sampler;
+use crate::keyspace::{Effects, Held, Tuning};
+use crate::metrics::ThreadStats;
+
+/// Why a worker stopped before the last request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// All requests were executed.
+    No,
+    /// The client is blocked, or the connection is to end.
+    Session,
+    /// CLIENT PAUSE holds the next request back.
+    Paused,
+}
+
+/// What one thread needs to execute commands.
+pub struct Worker {
+    /// Its number.
+    pub id: usize,
+    /// The server.
+    pub server: &'static Server,
+    /// Its counters.
+    pub stats: &'static ThreadStats,
+    held: Held,
+    fx: Effects,
+    tuning: Tuning,
+    samplers: Vec<Sampler>,
+    evictor: Evictor,
+    walks: Vec<Walk>,
+    slots: Vec<u16>,
+}
+
+impl Worker {
+    /// The worker of the calling thread.
+    pub fn new(server: &'static Server, id: usize) -> Worker {
+        Worker {
+            id,
+            server,
+            stats: server.metrics.thread(),
+            held: server.keyspace.held(),
+            fx: Effects::default(),
+            tuning: server.tuning(),
+            samplers: Vec::new(),
+            evictor: Evictor::default(),
+            walks: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+    /// Reads the settings that hold for the next turn.
+    fn refresh(&mut self) {
+        self.tuning = self.server.tuning();
+        self.fx.notify_mask = self.server.config.notify_keyspace_events() as u32;
+        if self.fx.notify_mask & (crate::keyspace::notify::KEYSPACE | crate::keyspace::notify::KEYEVENT) == 0 {
+            self.fx.notify_mask = 0;
+        }
+        self.fx.logging = self.server.keyspace.hooks.logging();
+    }
+}

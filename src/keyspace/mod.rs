@@ -1,1 +1,60 @@
-//! keyspace
+//! The data: 16,384 slot tables a database, their locks, expiry, eviction, waiters and watchers.
+//!
+//! Start reading at [`slots`] (the locking rules) and [`db`] (what commands call); [`entry`] is the memory layout.
+
+pub mod access;
+pub mod db;
+pub mod effects;
+pub mod entry;
+pub mod evict;
+pub mod expire;
+pub mod hooks;
+pub mod lazyfree;
+pub mod sample;
+pub mod slots;
+pub mod value;
+pub mod waiters;
+
+pub use access::Tuning;
+pub use db::{Db, Located, Ttl};
+pub use effects::{Effects, Event, Logged, notify};
+pub use entry::{Entry, NO_EXPIRY, Text};
+pub use slots::{Held, SLOTS};
+pub use value::{Kind, Value, View, ViewMut};
+pub use waiters::{WaitRequest, Waiter, WaiterClient, Watch};
+
+/// An entry to read.
+pub type EntryRef<'a> = crate::types::dict::Ref<'a, Entry>;
+
+/// All keys of all databases.
+pub struct Keyspace {
+    slots: &'static slots::Slots,
+    /// Where big values are freed.
+    pub lazy: lazyfree::LazyFree,
+    /// What replication and snapshots are told of.
+    pub hooks: hooks::Hooks,
+}
+
+impl Keyspace {
+    /// An empty keyspace, which lives as long as the process.
+    pub fn new(databases: usize) -> &'static Keyspace {
+        Box::leak(Box::new(Keyspace {
+            slots: Box::leak(Box::new(slots::Slots::new(databases.max(1)))),
+            lazy: lazyfree::LazyFree::start(),
+            hooks: hooks::Hooks::default(),
+        }))
+    }
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.slots.databases()
+    }
+    /// A set of locks for one thread.
+    pub fn held(&self) -> Held {
+        Held::new(self.slots)
+    }
+    /// Asks the processor for a slot's lock and table.
+    #[inline]
+    pub fn prefetch_slot(&self, slot: u16) {
+        self.slots.prefetch_slot(slot);
+    }
+}

@@ -86,6 +86,7 @@ pub struct CommandSums {
 struct DbStats {
     keys: AtomicI64,
     expires: AtomicI64,
+    volatile_hashes: AtomicI64,
 }
 
 macro_rules! counters {
@@ -121,6 +122,8 @@ macro_rules! counters {
 counters! {
     /// Commands executed.
     commands_processed,
+    /// Changes to the data.
+    changes,
     /// Reads of keys that were there.
     hits,
     /// Reads of keys that were not.
@@ -192,6 +195,12 @@ impl ThreadStats {
         let k = &self.dbs[db].expires;
         k.store(k.load(Relaxed) + delta, Relaxed);
     }
+    /// Notes that a database has more or fewer hashes with fields that expire.
+    #[inline]
+    pub fn volatile_hashes(&self, db: usize, delta: i64) {
+        let k = &self.dbs[db].volatile_hashes;
+        k.store(k.load(Relaxed) + delta, Relaxed);
+    }
     /// The counters of a command, by its id.
     #[inline]
     pub fn command(&self, id: u16) -> &CommandStats {
@@ -229,6 +238,10 @@ impl Metrics {
     /// Keys with an expiry in a database.
     pub fn expires(&self, db: usize) -> u64 {
         self.threads.read().iter().map(|t| t.dbs[db].expires.load(Relaxed)).sum::<i64>().max(0) as u64
+    }
+    /// Hashes with fields that expire in a database.
+    pub fn volatile_hashes(&self, db: usize) -> u64 {
+        self.threads.read().iter().map(|t| t.dbs[db].volatile_hashes.load(Relaxed)).sum::<i64>().max(0) as u64
     }
     /// Runs `f` for the counters of each thread.
     pub fn each(&self, f: impl FnMut(&'static ThreadStats)) {

@@ -1,0 +1,213 @@
+//! All connections, and of each what others may see and touch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::mailbox::{Mail, Mailbox};
+use crate::keyspace::{Waiter, WaiterClient};
+
+/// Flags of a connection, as bits of [`Client::flags`].
+#[allow(missing_docs)]
+pub mod flags {
+    pub const MULTI: u32 = 1 << 0;
+    pub const BLOCKED: u32 = 1 << 1;
+    pub const MONITOR: u32 = 1 << 2;
+    pub const PUBSUB: u32 = 1 << 3;
+    pub const DIRTY: u32 = 1 << 4;
+    pub const CLOSE_AFTER_REPLY: u32 = 1 << 5;
+    pub const CLOSE_ASAP: u32 = 1 << 6;
+    pub const UNIX: u32 = 1 << 7;
+    pub const NO_EVICT: u32 = 1 << 8;
+    pub const NO_TOUCH: u32 = 1 << 9;
+    pub const PAUSED: u32 = 1 << 10;
+    pub const REPLICA: u32 = 1 << 11;
+    pub const PRIMARY: u32 = 1 << 12;
+    pub const READONLY: u32 = 1 << 13;
+    pub const TRACKING: u32 = 1 << 14;
+    pub const AUTHENTICATED: u32 = 1 << 15;
+}
+
+/// What the client told of itself and its user.
+#[derive(Debug, Default, Clone)]
+pub struct Names {
+    /// CLIENT SETNAME
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER
+    pub lib_ver: Vec<u8>,
+    /// The authenticated user.
+    pub user: Vec<u8>,
+}
+
+/// What others may see and touch of a connection. The numbers are written by the connection, read by anyone.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// Its number, never used again.
+    pub id: u64,
+    /// `ip:port` of the other end, or the path of the socket.
+    pub addr: String,
+    /// `ip:port` of this end.
+    pub laddr: String,
+    /// The file descriptor.
+    pub fd: i32,
+    /// The worker that serves it.
+    pub worker: usize,
+    /// When it connected, unix ms.
+    pub created: i64,
+    /// Names.
+    pub names: Mutex<Names>,
+    /// [`flags`]
+    pub flags: AtomicU32,
+    /// Time of the last command, unix ms.
+    pub active: AtomicI64,
+    /// Selected database.
+    pub db: AtomicUsize,
+    /// Subscribed channels, patterns and shard channels.
+    pub subs: [AtomicUsize; 3],
+    /// Queued commands of a transaction, plus one; 0: none is open.
+    pub multi: AtomicUsize,
+    /// Watched keys.
+    pub watch: AtomicUsize,
+    /// Protocol version.
+    pub resp: AtomicUsize,
+    /// Bytes in the query buffer.
+    pub qbuf: AtomicUsize,
+    /// Bytes free in the query buffer.
+    pub qbuf_free: AtomicUsize,
+    /// Bytes of the arguments of a command under way.
+    pub argv_mem: AtomicUsize,
+    /// Bytes of queued commands.
+    pub multi_mem: AtomicUsize,
+    /// Bytes waiting to be sent.
+    pub out: AtomicUsize,
+    /// Bytes of the output buffer.
+    pub out_capacity: AtomicUsize,
+    /// Most bytes in the output buffer lately.
+    pub out_peak: AtomicUsize,
+    /// Bytes received.
+    pub net_in: AtomicU64,
+    /// Bytes sent.
+    pub net_out: AtomicU64,
+    /// Commands executed.
+    pub commands: AtomicU64,
+    /// Id of the last command, plus one; 0: none yet.
+    pub last_command: AtomicU32,
+    /// How others reach it.
+    pub mailbox: Mailbox,
+    /// The command it is blocked in.
+    pub blocked: Mutex<Option<Arc<Waiter>>>,
+}
+
+impl Client {
+    /// Whether the flag is set.
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Relaxed) & flag != 0
+    }
+    /// Sets or clears a flag.
+    pub fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, AcqRel);
+        } else {
+            self.flags.fetch_and(!flag, AcqRel);
+        }
+    }
+    /// Subscriptions of all kinds.
+    pub fn subscriptions(&self) -> usize {
+        self.subs.iter().map(|s| s.load(Relaxed)).sum()
+    }
+    /// Bytes of memory that the connection takes.
+    pub fn memory(&self) -> usize {
+        [&self.qbuf, &self.qbuf_free, &self.argv_mem, &self.multi_mem, &self.out_capacity]
+            .iter()
+            .map(|n| n.load(Relaxed))
+            .sum::<usize>()
+            + self.mailbox.pending()
+            + size_of::<Client>()
+    }
+}
+
+impl WaiterClient for Client {
+    fn deliver(&self, reply: Vec<u8>) {
+        self.mailbox.send(Mail::Reply(reply));
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clients: RwLock<BTreeMap<u64, Arc<Client>>>,
+    count: AtomicUsize,
+    next: AtomicU64,
+    /// How many connections are in MONITOR; the hot path looks at it.
+    monitors: AtomicUsize,
+    /// How many are blocked.
+    blocked: AtomicUsize,
+    /// How many have open transactions watching keys.
+    pub watching: AtomicUsize,
+}
+
+impl Registry {
+    /// A new number for a connection.
+    pub fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed) + 1
+    }
+    /// Adds a connection.
+    pub fn add(&self, client: Arc<Client>) {
+        if self.clients.write().insert(client.id, client).is_none() {
+            self.count.fetch_add(1, Relaxed);
+        }
+    }
+    /// Removes a connection.
+    pub fn remove(&self, id: u64) {
+        if self.clients.write().remove(&id).is_some() {
+            self.count.fetch_sub(1, Relaxed);
+        }
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// One of them.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.read().get(&id).cloned()
+    }
+    /// All of them, by age.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.clients.read().values().cloned().collect()
+    }
+    /// Whether any connection is in MONITOR.
+    #[inline]
+    pub fn has_monitors(&self) -> bool {
+        self.monitors.load(Relaxed) != 0
+    }
+    /// Notes a connection that enters or leaves MONITOR.
+    pub fn count_monitor(&self, enters: bool) {
+        if enters { self.monitors.fetch_add(1, Relaxed) } else { self.monitors.fetch_sub(1, Relaxed) };
+    }
+    /// Sends a line to every connection in MONITOR.
+    pub fn to_monitors(&self, line: &bytes::Bytes) {
+        for c in self.clients.read().values().filter(|c| c.has(flags::MONITOR)) {
+            c.mailbox.send(Mail::Push(line.clone()));
+        }
+    }
+    /// Blocked connections.
+    pub fn blocked(&self) -> usize {
+        self.blocked.load(Relaxed)
+    }
+    /// Notes a connection that blocks or is released.
+    pub fn count_blocked(&self, blocks: bool) {
+        if blocks { self.blocked.fetch_add(1, Relaxed) } else { self.blocked.fetch_sub(1, Relaxed) };
+    }
+    /// Wakes every connection, so that it looks again at what it waits for (a pause that ended, a shutdown).
+    pub fn nudge_all(&self) {
+        self.clients.read().values().for_each(|c| c.mailbox.nudge());
+    }
+}

@@ -1,0 +1,169 @@
+//! The state of one connection that only itself touches.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::registry::{Client, flags};
+use crate::keyspace::{Waiter, Watch};
+
+/// CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next one is not.
+    SkipNext,
+    /// This one is not.
+    Skip,
+}
+
+/// Whether the connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Close {
+    /// No.
+    #[default]
+    No,
+    /// Once everything is sent.
+    AfterReply,
+    /// At once.
+    Now,
+}
+
+/// A command queued in a transaction.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// Its id in the command table.
+    pub command: u16,
+    /// Its arguments with the name.
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// An open transaction.
+#[derive(Debug, Default)]
+pub struct Multi {
+    /// Its commands.
+    pub queue: Vec<Queued>,
+    /// One of them was refused: EXEC will fail.
+    pub failed: bool,
+    /// Bytes of the arguments.
+    pub bytes: usize,
+}
+
+/// The kind of null that a command answers when its time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullKind {
+    /// `$-1`
+    Bulk,
+    /// `*-1`
+    Array,
+    /// `:0` (an integer command that waits, such as WAIT)
+    Zero,
+}
+
+/// A command's wish to wait.
+#[derive(Debug)]
+pub struct Block {
+    /// Keys whose appearance ends the wait.
+    pub keys: Vec<Vec<u8>>,
+    /// When it ends without, unix ms; `None`: never.
+    pub deadline: Option<i64>,
+    /// What is answered then.
+    pub null: NullKind,
+}
+
+/// The state of one connection.
+pub struct Session {
+    /// What others see of it.
+    pub client: Arc<Client>,
+    /// Selected database.
+    pub db: usize,
+    /// Whether commands need no further authentication.
+    pub authenticated: bool,
+    /// CLIENT REPLY.
+    pub reply: ReplyMode,
+    /// Whether it is to end.
+    pub close: Close,
+    /// The open transaction.
+    pub multi: Option<Multi>,
+    /// Watched keys.
+    pub watched: Vec<(usize, Vec<u8>)>,
+    /// Their mark.
+    pub watch: Arc<Watch>,
+    /// Subscribed channels.
+    pub channels: BTreeSet<Vec<u8>>,
+    /// Subscribed patterns.
+    pub patterns: BTreeSet<Vec<u8>>,
+    /// In MONITOR.
+    pub monitor: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// What the command that just ran wants to wait for.
+    pub block: Option<Block>,
+    /// What it waits for now, with the deadline.
+    pub waiting: Option<(Arc<Waiter>, Option<i64>)>,
+    /// Commands must not block: inside EXEC, or where nobody waits for the reply.
+    pub deny_blocking: bool,
+    /// The command is being run for a blocked client by somebody else.
+    pub serving: bool,
+    /// Comes from a trusted stream (log, replication): not checked, not blocked.
+    pub internal: bool,
+}
+
+impl Session {
+    /// The session of a new connection.
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
+        Session {
+            client,
+            db: 0,
+            authenticated,
+            reply: ReplyMode::On,
+            close: Close::No,
+            multi: None,
+            watched: Vec::new(),
+            watch: Arc::default(),
+            channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+            monitor: false,
+            no_touch: false,
+            block: None,
+            waiting: None,
+            deny_blocking: false,
+            serving: false,
+            internal: false,
+        }
+    }
+    /// A session without a connection, for commands that the server runs by itself.
+    pub fn internal(db: usize) -> Session {
+        let mut s = Session::new(Arc::default(), true);
+        s.db = db;
+        s.internal = true;
+        s.deny_blocking = true;
+        s
+    }
+    /// Subscriptions of all kinds.
+    pub fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+    /// Selects a database.
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.client.db.store(db, Relaxed);
+    }
+    /// Tells others how many subscriptions there are.
+    pub fn publish_subscriptions(&self) {
+        self.client.subs[0].store(self.channels.len(), Relaxed);
+        self.client.subs[1].store(self.patterns.len(), Relaxed);
+        self.client.set(flags::PUBSUB, self.subscriptions() > 0);
+    }
+    /// Tells others of the state of the transaction.
+    pub fn publish_multi(&self) {
+        self.client.multi.store(self.multi.as_ref().map_or(0, |m| m.queue.len() + 1), Relaxed);
+        self.client.multi_mem.store(self.multi.as_ref().map_or(0, |m| m.bytes), Relaxed);
+        self.client.set(flags::MULTI, self.multi.is_some());
+        self.client.watch.store(self.watched.len(), Relaxed);
+    }
+}

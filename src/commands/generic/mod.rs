@@ -1,0 +1,6 @@
+//! generic commands.
+
+use super::Command;
+
+/// All of them.
+pub const COMMANDS: &[&Command] = &[];

@@ -1,0 +1,151 @@
+//! Publish and subscribe, on channels and patterns.
+
+pub mod introspect;
+
+use std::collections::BTreeSet;
+
+use super::{CmdResult, Command, Ctx};
+use crate::clients::Session;
+use crate::resp::{Error, Out};
+use crate::spec::{Flags, Group, Meta};
+
+/// All of them.
+pub const COMMANDS: &[&Command] =
+    &[&PSUBSCRIBE, &PUBLISH, &introspect::PUBSUB, &PUNSUBSCRIBE, &SUBSCRIBE, &UNSUBSCRIBE];
+
+const SUBSCRIBING: Flags = Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
+
+/// `SUBSCRIBE channel [channel ...]` <https://valkey.io/commands/subscribe/>
+pub static SUBSCRIBE: Command = Command::new(
+    Meta::new("subscribe", -2, SUBSCRIBING, Group::Pubsub).doc(
+        "2.0.0",
+        "O(N), N being the number of channels.",
+        "Listens to messages of channels.",
+    ),
+    |cx, args| subscribe(cx, args, Sort::Channel),
+);
+/// `PSUBSCRIBE pattern [pattern ...]` <https://valkey.io/commands/psubscribe/>
+pub static PSUBSCRIBE: Command = Command::new(
+    Meta::new("psubscribe", -2, SUBSCRIBING, Group::Pubsub).doc(
+        "2.0.0",
+        "O(N), N being the number of patterns.",
+        "Listens to messages of channels that match patterns.",
+    ),
+    |cx, args| subscribe(cx, args, Sort::Pattern),
+);
+/// `UNSUBSCRIBE [channel ...]` <https://valkey.io/commands/unsubscribe/>
+pub static UNSUBSCRIBE: Command = Command::new(
+    Meta::new("unsubscribe", -1, SUBSCRIBING, Group::Pubsub).doc(
+        "2.0.0",
+        "O(N), N being the number of channels.",
+        "Stops listening to messages of channels, all of them without arguments.",
+    ),
+    |cx, args| unsubscribe(cx, args, Sort::Channel),
+);
+/// `PUNSUBSCRIBE [pattern ...]` <https://valkey.io/commands/punsubscribe/>
+pub static PUNSUBSCRIBE: Command = Command::new(
+    Meta::new("punsubscribe", -1, SUBSCRIBING, Group::Pubsub).doc(
+        "2.0.0",
+        "O(N), N being the number of patterns.",
+        "Stops listening to messages by patterns, all of them without arguments.",
+    ),
+    |cx, args| unsubscribe(cx, args, Sort::Pattern),
+);
+/// `PUBLISH channel message` <https://valkey.io/commands/publish/>
+pub static PUBLISH: Command = Command::new(
+    Meta::new(
+        "publish",
+        3,
+        Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::MAY_REPLICATE),
+        Group::Pubsub,
+    )
+    .doc(
+        "2.0.0",
+        "O(N+M), N being the subscribers of the channel and M the subscribed patterns.",
+        "Sends a message to the subscribers of a channel.",
+    ),
+    |cx, args| {
+        let reached = cx.server.pubsub.publish(args[1], args[2]);
+        cx.out.len_int(reached);
+        Ok(())
+    },
+);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Sort {
+    Channel,
+    Pattern,
+}
+
+impl Sort {
+    fn of(self, session: &mut Session) -> &mut BTreeSet<Vec<u8>> {
+        match self {
+            Sort::Channel => &mut session.channels,
+            Sort::Pattern => &mut session.patterns,
+        }
+    }
+    /// The kinds of confirmation.
+    fn words(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Sort::Channel => (b"subscribe", b"unsubscribe"),
+            Sort::Pattern => (b"psubscribe", b"punsubscribe"),
+        }
+    }
+}
+
+fn confirm(out: &mut Out, word: &[u8], name: Option<&[u8]>, count: usize) {
+    out.push(3);
+    out.bulk(word);
+    out.bulk_or_null(name);
+    out.len_int(count);
+}
+
+fn subscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
+    if cx.session.deny_blocking && !cx.out.resp3() {
+        let name = cx.name();
+        return Err(Error::owned(format!("ERR {} isn't allowed for a DENY BLOCKING client", name.to_uppercase())));
+    }
+    for name in &args[1..] {
+        if sort.of(cx.session).insert(name.to_vec()) {
+            match sort {
+                Sort::Channel => cx.server.pubsub.subscribe(name, &cx.session.client),
+                Sort::Pattern => cx.server.pubsub.psubscribe(name, &cx.session.client),
+            }
+        }
+        confirm(cx.out, sort.words().0, Some(name), cx.session.subscriptions());
+    }
+    cx.session.publish_subscriptions();
+    Ok(())
+}
+
+fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
+    let names: Vec<Vec<u8>> = match &args[1..] {
+        [] => sort.of(cx.session).iter().cloned().collect(),
+        names => names.iter().map(|n| n.to_vec()).collect(),
+    };
+    for name in &names {
+        if sort.of(cx.session).remove(name) {
+            match sort {
+                Sort::Channel => cx.server.pubsub.unsubscribe(name, &cx.session.client),
+                Sort::Pattern => cx.server.pubsub.punsubscribe(name, &cx.session.client),
+            }
+        }
+        confirm(cx.out, sort.words().1, Some(name), cx.session.subscriptions());
+    }
+    if names.is_empty() {
+        confirm(cx.out, sort.words().1, None, cx.session.subscriptions());
+    }
+    cx.session.publish_subscriptions();
+    Ok(())
+}
+
+/// Ends all subscriptions of a connection that goes.
+pub fn leave(session: &mut Session, pubsub: &crate::pubsub::PubSub) {
+    for name in std::mem::take(&mut session.channels) {
+        pubsub.unsubscribe(&name, &session.client);
+    }
+    for name in std::mem::take(&mut session.patterns) {
+        pubsub.punsubscribe(&name, &session.client);
+    }
+    session.publish_subscriptions();
+}

@@ -1,0 +1,137 @@
+//! What all parts of the running server share.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+
+use super::lookup::Lookup;
+use super::server::debug::switches::Switches;
+use super::table;
+use crate::base::{alloc, clock, rng};
+use crate::clients::{Pause, Registry};
+use crate::config::Config;
+use crate::keyspace::{Keyspace, Tuning};
+use crate::metrics::{CommandLog, Metrics, Rates, Spikes};
+use crate::pubsub::PubSub;
+use crate::types::Limits;
+
+/// Indexes into [`Server::rates`].
+#[allow(missing_docs)]
+pub mod rate {
+    pub const COMMANDS: usize = 0;
+    pub const INPUT: usize = 1;
+    pub const OUTPUT: usize = 2;
+    pub const TURNS: usize = 3;
+}
+
+/// The state of the server. One for a process; lives as long as it.
+pub struct Server {
+    /// The options.
+    pub config: &'static Config,
+    /// The data.
+    pub keyspace: &'static Keyspace,
+    /// The connections.
+    pub registry: Registry,
+    /// The subscriptions.
+    pub pubsub: PubSub,
+    /// The counters.
+    pub metrics: Metrics,
+    /// Rates of some counters; see [`rate`].
+    pub rates: Rates<4>,
+    /// The commands by name.
+    pub lookup: Lookup,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// SLOWLOG and COMMANDLOG.
+    pub log: CommandLog,
+    /// LATENCY.
+    pub spikes: Spikes,
+    /// What DEBUG can set.
+    pub switches: Switches,
+    /// Identifies this run of the server.
+    pub run_id: String,
+    /// When it started, unix ms.
+    pub started: i64,
+    /// Memory in use when the start was done, bytes.
+    pub startup_memory: usize,
+    replication_id: Mutex<String>,
+    stopping: AtomicBool,
+    stop: tokio::sync::Notify,
+}
+
+impl Server {
+    /// A server with these options, with no data.
+    pub fn new(config: &'static Config) -> &'static Server {
+        let databases = config.databases();
+        let renames = config.renames();
+        let rename = |name: &str| match renames.iter().rev().find(|(old, _)| old.eq_ignore_ascii_case(name.as_bytes())) {
+            Some((_, new)) if new.is_empty() => None,
+            Some((_, new)) => Some(String::from_utf8_lossy(new).to_ascii_lowercase()),
+            None => Some(name.to_owned()),
+        };
+        let lookup = Lookup::new(&table::all(), rename);
+        Box::leak(Box::new(Server {
+            config,
+            keyspace: Keyspace::new(databases),
+            registry: Registry::default(),
+            pubsub: PubSub::default(),
+            metrics: Metrics::new(databases, lookup.all().len()),
+            rates: Rates::default(),
+            lookup,
+            pause: Pause::default(),
+            log: CommandLog::default(),
+            spikes: Spikes::default(),
+            switches: Switches::default(),
+            run_id: rng::hex_id(),
+            started: clock::now_ms(),
+            startup_memory: alloc::used_memory(),
+            replication_id: Mutex::new(rng::hex_id()),
+            stopping: AtomicBool::new(false),
+            stop: tokio::sync::Notify::new(),
+        }))
+    }
+    /// Settings that the keyspace works by, as they are now.
+    pub fn tuning(&self) -> Tuning {
+        let c = self.config;
+        Tuning {
+            lfu: c.maxmemory_policy().is_lfu(),
+            lfu_log_factor: c.lfu_log_factor(),
+            lfu_decay_time: c.lfu_decay_time(),
+            lazy_eviction: c.lazyfree_lazy_eviction(),
+            lazy_expire: c.lazyfree_lazy_expire(),
+            lazy_server_del: c.lazyfree_lazy_server_del(),
+            lazy_user_del: c.lazyfree_lazy_user_del(),
+        }
+    }
+    /// Thresholds of the packed encodings, as they are now.
+    pub fn limits(&self) -> Limits {
+        super::collections::limits(self.config)
+    }
+    /// Changes since the start (nothing is saved yet).
+    pub fn dirty(&self) -> u64 {
+        self.metrics.sum(|t| &t.changes)
+    }
+    /// Identifies the history of the data for replicas.
+    pub fn replication_id(&self) -> String {
+        self.replication_id.lock().clone()
+    }
+    /// Begins another history.
+    pub fn change_replication_id(&self) {
+        *self.replication_id.lock() = rng::hex_id();
+    }
+    /// Ends the server: no further commands, connections close, the process exits with 0.
+    pub fn shut_down(&self) {
+        self.stopping.store(true, Release);
+        self.stop.notify_waiters();
+        self.stop.notify_one();
+    }
+    /// Whether the server is ending.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire)
+    }
+    /// Ready when the server is to end.
+    pub async fn stopped(&self) {
+        while !self.is_stopping() {
+            self.stop.notified().await;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Runs of plain one-key commands under common locks, with prefetching.
+
+use smallvec::SmallVec;
+
+use super::{Stop, Turn, Worker};
+use crate::clients::{ReplyMode, Session};
+use crate::commands::lookup::Entry;
+use crate::keyspace::Located;
+use crate::resp::{Error, Out};
+use crate::spec::Flags;
+
+/// The most commands under common locks.
+const MAX: usize = 32;
+
+/// A command of a run, prepared.
+struct Prepared {
+    entry: &'static Entry,
+    /// Its arguments: from here on in the turn's list, so many.
+    at: u32,
+    argc: u32,
+    key: Located,
+}
+
+impl Worker {
+    /// Executes the requests of a turn in order. Returns how many were executed and why it stopped.
+    pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
+        self.refresh();
+        let (mut done, mut at) = (0, 0);
+        while done < turn.counts.len() {
+            let before = done;
+            if self.may_batch(session, out) {
+                let (n, args) = self.batch(session, turn, done, at, out);
+                done += n;
+                at += args;
+            }
+            if done == before {
+                let argc = turn.counts[done] as usize;
+                let argv: SmallVec<[&[u8]; 16]> = turn.args[at..at + argc].iter().map(|a| a.of(turn.buf)).collect();
+                if !self.single(session, &argv, turn.now, out) {
+                    return (done, Stop::Paused);
+                }
+                done += 1;
+                at += argc;
+            }
+            if session.waiting.is_some() || session.close != crate::clients::Close::No {
+                return (done, Stop::Session);
+            }
+        }
+        (done, Stop::No)
+    }
+
+    /// Whether nothing about the connection or the server asks for more than the plain way.
+    fn may_batch(&self, s: &Session, out: &Out) -> bool {
+        s.authenticated
+            && s.multi.is_none()
+            && s.reply == ReplyMode::On
+            && !self.server.pause.is_set()
+            && !self.server.registry.has_monitors()
+            && (s.subscriptions() == 0 || out.resp3())
+    }
+
+    /// Executes the run of batchable requests from number `from` on, whose arguments begin at `at`. Returns how many
+    /// requests and arguments that was.
+    fn batch(&mut self, session: &mut Session, turn: &Turn<'_>, from: usize, at: usize, out: &mut Out) -> (usize, usize) {
+        let mut run: SmallVec<[Prepared; MAX]> = SmallVec::new();
+        let mut next = at;
+        let mut flags = Flags::NONE;
+        self.slots.clear();
+        for &argc in turn.counts[from..].iter().take(MAX) {
+            let name = turn.args[next].of(turn.buf);
+            let Some(entry) = self.server.lookup.command(name) else { break };
+            if !entry.batchable || !entry.command.meta.arity_fits(argc as usize) {
+                break;
+            }
+            let key = Located::of(turn.args[next + 1].of(turn.buf));
+            self.server.keyspace.prefetch_slot(key.slot);
+            self.slots.push(key.slot);
+            flags = flags.or(entry.flags());
+            run.push(Prepared { entry, at: next as u32, argc, key });
+            next += argc as usize;
+        }
+        if run.is_empty() {
+            return (0, 0);
+        }
+        // Evicting takes locks of its own, so it comes first.
+        let oom = self.server.config.maxmemory() > 0 && !self.make_room(turn.now) && flags.has(Flags::DENYOOM);
+        let mut parts = self.slots_locked();
+        if run.len() > 1 {
+            parts.prefetch(session.db, &run);
+        }
+        let (mut done, mut args) = (0, 0);
+        for p in &run {
+            let range = p.at as usize..(p.at + p.argc) as usize;
+            let argv: SmallVec<[&[u8]; 8]> = turn.args[range].iter().map(|a| a.of(turn.buf)).collect();
+            if oom && p.entry.flags().has(Flags::DENYOOM) {
+                parts.reject(session, Some(p.entry), &Error::OOM, out);
+            } else {
+                parts.call(session, p.entry, &argv, p.key, turn.now, out);
+            }
+            done += 1;
+            args += p.argc as usize;
+            if !parts.fx.is_quiet() {
+                break;
+            }
+        }
+        parts.held.unlock();
+        let last = run[done - 1].entry.id;
+        self.stats.commands_processed.add(done as u64);
+        note(session, last, done as u64);
+        if !self.fx.is_quiet() {
+            self.after(turn.now);
+        }
+        (done, args)
+    }
+
+    fn slots_locked(&mut self) -> super::call::Parts<'_> {
+        let mut slots = std::mem::take(&mut self.slots);
+        self.held.lock(&mut slots);
+        self.slots = slots;
+        self.parts()
+    }
+}
+
+impl super::call::Parts<'_> {
+    fn prefetch(&mut self, db: usize, run: &[Prepared]) {
+        for p in run {
+            self.held.prefetch_bucket(db, &p.key);
+        }
+        for p in run {
+            self.held.prefetch_entry(db, &p.key);
+        }
+    }
+}
+
+/// What others see of the connection's commands.
+#[inline]
+pub(super) fn note(session: &Session, last: u16, n: u64) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let c = &session.client;
+    c.commands.store(c.commands.load(Relaxed) + n, Relaxed);
+    c.last_command.store(u32::from(last) + 1, Relaxed);
+}

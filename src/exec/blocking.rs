@@ -1,0 +1,89 @@
+//! Blocked clients: how they begin to wait, how they are served, how they end without.
+
+use std::sync::Arc;
+
+use super::Worker;
+use super::single::{Locks, slices};
+use crate::clients::{Session, flags};
+use crate::commands::ctx::write_null;
+use crate::keyspace::{Located, WaitRequest, Waiter};
+use crate::resp::{Out, Proto};
+
+impl Worker {
+    /// Turns the wish of the command that just ran into a wait. The locks of its keys are held.
+    pub(super) fn begin_wait(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) {
+        let Some(block) = session.block.take() else { return };
+        let mut null = Out::new(out.proto());
+        write_null(&mut null, block.null);
+        let waiter = Waiter::new(
+            WaitRequest {
+                client: session.client.id,
+                db: session.db,
+                keys: block.keys,
+                argv: argv.iter().map(|a| a.to_vec()).collect(),
+                resp3: out.resp3(),
+                on_timeout: null.take_bytes(),
+            },
+            session.client.clone(),
+        );
+        let mut db = self.db(session.db, now);
+        for (i, key) in waiter.keys.iter().enumerate() {
+            if !waiter.keys[..i].contains(key) {
+                db.wait(key, &waiter);
+            }
+        }
+        *session.client.blocked.lock() = Some(waiter.clone());
+        session.client.set(flags::BLOCKED, true);
+        session.waiting = Some((waiter, block.deadline));
+        self.server.registry.count_blocked(true);
+    }
+
+    /// Serves those who wait for keys that appeared, in the order of their arrival. Nothing is locked.
+    pub(super) fn serve(&mut self, ready: Vec<(usize, Vec<u8>)>, now: i64) {
+        for (db, key) in ready {
+            self.slots.clear();
+            self.slots.push(Located::of(&key).slot);
+            self.take(Locks::Slots);
+            let waiters = self.db(db, now).waiters(&key);
+            self.held.unlock();
+            for waiter in waiters {
+                if waiter.take() {
+                    self.serve_one(&waiter, now);
+                }
+            }
+        }
+    }
+
+    /// Runs a waiter's command in its place.
+    fn serve_one(&mut self, waiter: &Arc<Waiter>, now: i64) {
+        let argv = slices(&waiter.argv);
+        let Some(entry) = self.server.lookup.resolve(&argv) else { return waiter.put_back() };
+        let mut session = Session::internal(waiter.db);
+        session.serving = true;
+        let mut out = Out::new(if waiter.resp3 { Proto::Resp3 } else { Proto::Resp2 });
+        let (locks, first) = self.locks_for(&session, entry, &argv);
+        self.take(locks);
+        self.parts().call(&mut session, entry, &argv, first, now, &mut out);
+        let again = session.block.take().is_some();
+        // The state changes while the locks are held: a key that appears afterwards finds the waiter waiting.
+        if again {
+            waiter.put_back();
+        } else {
+            waiter.served(out.take_bytes());
+        }
+        self.held.unlock();
+    }
+
+    /// After a wait ended, however it did: takes the waiter out of the queues.
+    pub fn forget_waiter(&mut self, waiter: &Arc<Waiter>, now: i64) {
+        self.slots.clear();
+        self.slots.extend(waiter.keys.iter().map(|k| Located::of(k).slot));
+        self.take(Locks::Slots);
+        let mut db = self.db(waiter.db, now);
+        for key in &waiter.keys {
+            db.forget_waiter(key, waiter);
+        }
+        self.held.unlock();
+        self.server.registry.count_blocked(false);
+    }
+}

@@ -1,0 +1,192 @@
+//! One execution of one command, under locks that are held already.
+
+use super::Worker;
+use crate::base::clock;
+use crate::clients::Session;
+use crate::commands::lookup::Entry;
+use crate::commands::{Ctx, Server};
+use crate::keyspace::{Db, Effects, Held, Located, Logged, Tuning};
+use crate::keyspace::sample::Sampler;
+use crate::metrics::{LogKind, ThreadStats, commandlog};
+use crate::resp::{Arg, Error, Out};
+use crate::spec::Flags;
+
+/// What a connection hands over: the requests of one turn.
+pub struct Turn<'a> {
+    /// The read buffer.
+    pub buf: &'a [u8],
+    /// The arguments of all requests, one after the other.
+    pub args: &'a [Arg],
+    /// How many arguments each request has.
+    pub counts: &'a [u32],
+    /// Unix time, ms.
+    pub now: i64,
+}
+
+/// The parts of a worker that one execution needs, apart from the rest of it.
+pub(super) struct Parts<'a> {
+    pub server: &'static Server,
+    pub stats: &'static ThreadStats,
+    pub held: &'a mut Held,
+    pub fx: &'a mut Effects,
+    pub tuning: Tuning,
+    pub samplers: &'a mut Vec<Sampler>,
+}
+
+impl Worker {
+    pub(super) fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            server: self.server,
+            stats: self.stats,
+            held: &mut self.held,
+            fx: &mut self.fx,
+            tuning: self.tuning,
+            samplers: &mut self.samplers,
+        }
+    }
+    /// The database `index`, for work outside of a command.
+    pub(super) fn db(&mut self, index: usize, now: i64) -> Db<'_> {
+        let server = self.server;
+        Db::new(server.keyspace, &mut self.held, index, now, &mut self.fx, self.stats, self.tuning, Located::NONE)
+    }
+}
+
+impl Parts<'_> {
+    /// Runs the handler, replies, counts, times, and hands the effect to the log. The command's locks are held.
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        session: &mut Session,
+        entry: &'static Entry,
+        argv: &[&[u8]],
+        first: Located,
+        now: i64,
+        out: &mut Out,
+    ) {
+        let mark = out.place();
+        let len = out.len();
+        let start = clock::mono_raw();
+        self.fx.dirty = 0;
+        self.fx.replaced = false;
+        let db_index = session.db;
+        let mut db = Db::new(
+            self.server.keyspace,
+            self.held,
+            db_index,
+            now,
+            self.fx,
+            self.stats,
+            self.tuning,
+            first,
+        );
+        db.no_touch = session.no_touch;
+        let mut cx = Ctx { db, out, session, server: self.server, entry, stats: self.stats, samplers: self.samplers };
+        let result = (entry.command.run)(&mut cx, argv);
+        let failed = match result {
+            Ok(()) => out.is_error_since(mark),
+            Err(e) => {
+                out.truncate(mark);
+                out.error(&e);
+                self.stats.errors.count(e.code());
+                true
+            }
+        };
+        let ns = clock::raw_to_ns(start, clock::mono_raw());
+        let stats = self.stats.command(entry.id);
+        stats.calls.add(1);
+        stats.ns.add(ns);
+        if failed {
+            self.failed(entry);
+        }
+        if self.fx.dirty > 0 {
+            self.stats.changes.add(self.fx.dirty);
+        }
+        if self.fx.logging && (self.fx.dirty > 0 || !self.fx.log.is_empty()) {
+            self.log(db_index, entry, argv);
+        }
+        if session.block.is_none() {
+            self.observe(session, entry, argv, ns, out.len().saturating_sub(len));
+        }
+    }
+
+    #[cold]
+    fn failed(&self, entry: &Entry) {
+        self.stats.command(entry.id).failed.add(1);
+        self.stats.error_replies.add(1);
+    }
+
+    /// The command's effect for the log: what its handler said, or the command itself.
+    #[cold]
+    fn log(&mut self, db: usize, entry: &Entry, argv: &[&[u8]]) {
+        if self.fx.dirty > 0 && !self.fx.replaced && entry.flags().any(Flags::WRITE.or(Flags::MAY_REPLICATE)) {
+            self.fx.log.push(Logged { db, argv: argv.iter().map(|a| a.to_vec()).collect() });
+        }
+        if !self.fx.in_transaction {
+            self.server.keyspace.hooks.append(&self.fx.log);
+            self.fx.log.clear();
+        }
+    }
+
+    /// Slow and large commands go to their logs; latency to the histogram and, where it is a spike, to LATENCY.
+    #[inline]
+    fn observe(&self, session: &Session, entry: &'static Entry, argv: &[&[u8]], ns: u64, replied: usize) {
+        let config = self.server.config;
+        if config.latency_tracking() {
+            self.stats.command(entry.id).record_latency(ns);
+        }
+        let us = (ns / 1000) as i64;
+        let slow_from = config.commandlog_execution_slower_than();
+        let spike_from = config.latency_monitor_threshold();
+        let slow = slow_from >= 0 && us >= slow_from;
+        let spike = spike_from > 0 && us >= spike_from * 1000;
+        let large_from = config.commandlog_reply_larger_than();
+        let large = large_from >= 0 && replied as i64 >= large_from;
+        let request_from = config.commandlog_request_larger_than();
+        // The sum is cheap where it can matter: a request over a limit of a megabyte has a long argument in it.
+        let request: usize = if request_from >= 0 { argv.iter().map(|a| a.len()).sum() } else { 0 };
+        let large_request = request_from >= 0 && request as i64 >= request_from;
+        if slow || spike || large || large_request {
+            let sizes = [(slow, us), (large_request, request as i64), (large, replied as i64)];
+            self.record(session, entry, argv, sizes, spike.then_some(us));
+        }
+    }
+
+    #[cold]
+    fn record(&self, s: &Session, entry: &Entry, argv: &[&[u8]], over: [(bool, i64); 3], spike: Option<i64>) {
+        let config = self.server.config;
+        if let Some(us) = spike {
+            let event = if entry.flags().has(Flags::FAST) { "fast-command" } else { "command" };
+            self.server.spikes.add(event, clock::now_ms() / 1000, (us / 1000) as u64);
+        }
+        if entry.flags().has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let redacted = crate::commands::redact::redact(entry, argv);
+        let argv: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
+        let name = s.client.names.lock().name.clone();
+        let kinds = [
+            (LogKind::Slow, config.commandlog_slow_execution_max_len()),
+            (LogKind::LargeRequest, config.commandlog_large_request_max_len()),
+            (LogKind::LargeReply, config.commandlog_large_reply_max_len()),
+        ];
+        for ((over, value), (kind, max)) in over.into_iter().zip(kinds) {
+            if over {
+                let origin = commandlog::Origin { time: clock::now_ms() / 1000, addr: &s.client.addr, name: &name };
+                self.server.log.record(kind, value, &argv, origin, max);
+            }
+        }
+    }
+
+    /// Refuses a command: the error is the reply, and a transaction under way is spoilt.
+    pub(super) fn reject(&self, session: &mut Session, entry: Option<&Entry>, e: &Error, out: &mut Out) {
+        if let Some(entry) = entry {
+            self.stats.command(entry.id).rejected.add(1);
+        }
+        self.stats.errors.count(e.code());
+        self.stats.error_replies.add(1);
+        if let Some(multi) = &mut session.multi {
+            multi.failed = true;
+        }
+        out.error(e);
+    }
+}

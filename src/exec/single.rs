@@ -1,0 +1,261 @@
+//! One command alone: every check that Redis makes, in its order.
+
+use smallvec::SmallVec;
+
+use super::Worker;
+use super::batch::note;
+use crate::base::clock;
+use crate::clients::{PauseKind, Queued, ReplyMode, Session};
+use crate::commands::lookup::Entry;
+use crate::commands::redact::redact;
+use crate::commands::server::monitor;
+use crate::commands::{Scope, transactions};
+use crate::keyspace::Located;
+use crate::resp::{Error, Out};
+use crate::spec::{self, Flags};
+
+/// The locks that a command or transaction asks for.
+pub(super) enum Locks {
+    /// None.
+    None,
+    /// These slots (in the worker's list).
+    Slots,
+    /// Every slot.
+    All,
+}
+
+impl Worker {
+    /// Executes one request. False if CLIENT PAUSE holds it back.
+    pub(super) fn single(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) -> bool {
+        let mark = out.place();
+        let skipped = session.reply;
+        if !self.checked(session, argv, now, out) {
+            return false;
+        }
+        match (skipped, session.reply) {
+            // Turning replies on is itself replied to, turning them off or skipping is not.
+            (ReplyMode::Off, ReplyMode::Off) | (ReplyMode::Skip, _) => {
+                out.truncate(mark);
+                if session.reply == ReplyMode::Skip {
+                    session.reply = ReplyMode::On;
+                }
+            }
+            (_, ReplyMode::SkipNext) => session.reply = ReplyMode::Skip,
+            _ => {}
+        }
+        if session.subscriptions() > 0 && session.client.mailbox.has_signal() {
+            // What this command published to its own connection comes right after its reply.
+            super::after::own_mail(session, out);
+        }
+        true
+    }
+
+    fn checked(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) -> bool {
+        let Some(container) = self.server.lookup.command(argv[0]) else {
+            let e = unknown_command(argv);
+            self.parts().reject(session, None, &e, out);
+            return true;
+        };
+        let entry = match argv.get(1) {
+            Some(sub) if !container.command.subs.is_empty() => match self.server.lookup.sub(container, sub) {
+                Some(sub) => sub,
+                None => {
+                    let e = Error::subcommand(&container.name, sub);
+                    self.parts().reject(session, Some(container), &e, out);
+                    return true;
+                }
+            },
+            _ => container,
+        };
+        let meta = &entry.command.meta;
+        if !meta.arity_fits(argv.len()) {
+            self.parts().reject(session, Some(entry), &Error::arity(meta.name), out);
+            return true;
+        }
+        if let Err(e) = self.permitted(session, entry, out) {
+            self.parts().reject(session, Some(entry), &e, out);
+            return true;
+        }
+        if self.server.config.maxmemory() > 0 && !session.internal {
+            let in_multi = entry.command.meta.name == "exec"
+                && session.multi.as_ref().is_some_and(|m| {
+                    m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().has(Flags::DENYOOM))
+                });
+            if !self.make_room(now) && (entry.flags().has(Flags::DENYOOM) || in_multi) {
+                if in_multi {
+                    self.abort_exec(session, &Error::OOM, now, out);
+                } else {
+                    self.parts().reject(session, Some(entry), &Error::OOM, out);
+                }
+                return true;
+            }
+        }
+        if self.server.pause.is_set() && self.is_held_back(session, entry, now) {
+            return false;
+        }
+        if session.multi.is_some() && !transactions::runs_inside(meta.name) {
+            let bytes: usize = argv.iter().map(|a| a.len()).sum();
+            if let Some(multi) = &mut session.multi {
+                multi.bytes += bytes + argv.len() * 24;
+                multi.queue.push(Queued { command: entry.id, argv: argv.iter().map(|a| a.to_vec()).collect() });
+            }
+            session.publish_multi();
+            out.raw(b"+QUEUED\r\n");
+            return true;
+        }
+        if meta.name == "exec" && session.multi.is_some() {
+            self.exec(session, entry, now, out);
+        } else {
+            if self.server.registry.has_monitors() {
+                self.show_monitors(session, entry, argv);
+            }
+            let (locks, first) = self.locks_for(session, entry, argv);
+            self.take(locks);
+            self.parts().call(session, entry, argv, first, now, out);
+            if session.block.is_some() {
+                self.begin_wait(session, argv, now, out);
+            }
+            self.held.unlock();
+        }
+        self.stats.commands_processed.add(1);
+        note(session, entry.id, 1);
+        if !self.fx.is_quiet() {
+            self.after(now);
+        }
+        true
+    }
+
+    /// Authentication, transaction and subscription state.
+    fn permitted(&self, session: &Session, entry: &Entry, out: &Out) -> Result<(), Error> {
+        let meta = &entry.command.meta;
+        if !session.authenticated && !meta.flags.has(Flags::NO_AUTH) {
+            return Err(Error::NOAUTH);
+        }
+        if session.multi.is_some() && meta.flags.has(Flags::NO_MULTI) {
+            return Err(Error::new("ERR Command not allowed inside a transaction"));
+        }
+        if session.subscriptions() > 0 && !out.resp3() && !allowed_while_subscribed(meta.name) {
+            return Err(Error::owned(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                meta.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn is_held_back(&self, session: &Session, entry: &Entry, now: i64) -> bool {
+        let writes = Flags::WRITE.or(Flags::MAY_REPLICATE);
+        let queued = |m: &crate::clients::Multi| {
+            m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(writes))
+        };
+        let may_replicate = entry.flags().any(writes)
+            || (entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued));
+        match self.server.pause.kind(now) {
+            _ if session.internal => false,
+            Some(PauseKind::All) => true,
+            Some(PauseKind::Write) => may_replicate,
+            None => false,
+        }
+    }
+
+    /// The locks of a command; slots are left in the worker's list. Also locates the first key.
+    pub(super) fn locks_for(&mut self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> (Locks, Located) {
+        self.slots.clear();
+        let mut first = Located::NONE;
+        let locks = self.add_locks(session, entry, argv, false, &mut first);
+        (locks, first)
+    }
+    /// Adds a command's slots to the worker's list. In a transaction a command that locks by itself needs all slots.
+    pub(super) fn add_locks(
+        &mut self,
+        session: &Session,
+        entry: &Entry,
+        argv: &[&[u8]],
+        in_transaction: bool,
+        first: &mut Located,
+    ) -> Locks {
+        let mut scope = entry.command.scope;
+        if let Scope::Dynamic(by) = scope {
+            scope = by(argv);
+        }
+        match scope {
+            Scope::None => Locks::None,
+            Scope::All => Locks::All,
+            Scope::Own if in_transaction => Locks::All,
+            Scope::Own => Locks::None,
+            Scope::Watched => {
+                self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
+                Locks::Slots
+            }
+            Scope::Keys | Scope::Dynamic(_) => match spec::extract(entry.command.meta.keys, argv) {
+                Some(keys) => {
+                    for (i, k) in keys.iter().enumerate() {
+                        let at = Located::of(argv[k.index]);
+                        if i == 0 {
+                            *first = at;
+                        }
+                        self.slots.push(at.slot);
+                    }
+                    Locks::Slots
+                }
+                // The handler will refuse the arguments; until it does it may look at any of them.
+                None => Locks::All,
+            },
+        }
+    }
+    pub(super) fn take(&mut self, locks: Locks) {
+        match locks {
+            Locks::None => {}
+            Locks::Slots => {
+                let mut slots = std::mem::take(&mut self.slots);
+                self.held.lock(&mut slots);
+                self.slots = slots;
+            }
+            Locks::All => self.held.lock_all(),
+        }
+    }
+
+    #[cold]
+    pub(super) fn show_monitors(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
+        if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) {
+            return;
+        }
+        let redacted = redact(entry, argv);
+        let args: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
+        let mut line = Vec::new();
+        monitor::line(clock::now_us(), session.db, &session.client.addr, &args, &mut line);
+        self.server.registry.to_monitors(&line.into());
+    }
+}
+
+fn allowed_while_subscribed(name: &str) -> bool {
+    matches!(
+        name,
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "ping" | "quit"
+            | "reset"
+    )
+}
+
+fn unknown_command(argv: &[&[u8]]) -> Error {
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(&argv[0][..argv[0].len().min(128)]);
+    text.extend_from_slice(b"', with args beginning with: ");
+    let mut left = 128usize;
+    for arg in &argv[1..] {
+        if left == 0 {
+            break;
+        }
+        let shown = &arg[..arg.len().min(left)];
+        text.push(b'\'');
+        text.extend_from_slice(shown);
+        text.extend_from_slice(b"' ");
+        left = left.saturating_sub(shown.len() + 3);
+    }
+    Error::owned(text)
+}
+
+/// Arguments on the stack, for a command whose arguments are owned.
+pub(super) fn slices(argv: &[Vec<u8>]) -> SmallVec<[&[u8]; 16]> {
+    argv.iter().map(|a| &a[..]).collect()
+}

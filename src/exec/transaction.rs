@@ -1,0 +1,95 @@
+//! EXEC: the queued commands take effect as one.
+
+use super::Worker;
+use super::single::{Locks, slices};
+use crate::clients::Session;
+use crate::commands::lookup::Entry;
+use crate::commands::transactions::forget_watches;
+use crate::keyspace::{Located, Logged};
+use crate::resp::{Error, Out};
+
+impl Worker {
+    /// Executes the transaction of a session that has one.
+    pub(super) fn exec(&mut self, session: &mut Session, entry: &'static Entry, now: i64, out: &mut Out) {
+        let Some(multi) = session.multi.take() else { return };
+        if multi.failed {
+            self.end_transaction(session, now);
+            let e = Error::EXECABORT;
+            self.parts().reject(session, Some(entry), &e, out);
+            return;
+        }
+        self.slots.clear();
+        self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
+        let mut all = false;
+        for q in &multi.queue {
+            let e = self.server.lookup.get(q.command);
+            all |= matches!(self.add_locks(session, e, &slices(&q.argv), true, &mut Located::NONE.clone()), Locks::All);
+        }
+        self.take(if all { Locks::All } else { Locks::Slots });
+        let expired = session.watched.iter().any(|(db, k)| {
+            // SAFETY of locks: the slots of watched keys were added above.
+            self.db(*db, now).watch_expired(k, &session.watch)
+        });
+        let spoilt = session.watch.is_touched() || expired;
+        let mut db = self.db(session.db, now);
+        forget_watches(&mut db, session);
+        if spoilt {
+            self.held.unlock();
+            session.publish_multi();
+            out.null_array();
+            return;
+        }
+        session.deny_blocking = true;
+        self.fx.in_transaction = true;
+        let first_db = session.db;
+        out.array(multi.queue.len());
+        for q in &multi.queue {
+            let e = self.server.lookup.get(q.command);
+            let argv = slices(&q.argv);
+            if self.server.registry.has_monitors() {
+                self.show_monitors(session, e, &argv);
+            }
+            let first = argv.get(1).map_or(Located::NONE, |_| Located::NONE);
+            self.parts().call(session, e, &argv, first, now, out);
+            self.stats.commands_processed.add(1);
+        }
+        session.deny_blocking = false;
+        self.fx.in_transaction = false;
+        if self.fx.logging && !self.fx.log.is_empty() {
+            let bracket = |word: &str, db| Logged { db, argv: vec![word.as_bytes().to_vec()] };
+            let last_db = self.fx.log.last().map_or(first_db, |l| l.db);
+            let mut log = std::mem::take(&mut self.fx.log);
+            if log.len() > 1 {
+                log.insert(0, bracket("MULTI", log[0].db));
+                log.push(bracket("EXEC", last_db));
+            }
+            self.server.keyspace.hooks.append(&log);
+        }
+        self.held.unlock();
+        session.publish_multi();
+        self.stats.command(entry.id).calls.add(1);
+    }
+
+    /// EXEC refused for a reason of the server: the transaction is gone.
+    pub(super) fn abort_exec(&mut self, session: &mut Session, why: &Error, now: i64, out: &mut Out) {
+        session.multi = None;
+        self.end_transaction(session, now);
+        let mut text = b"EXECABORT Transaction discarded because of: ".to_vec();
+        text.extend_from_slice(why.text());
+        self.parts().reject(session, None, &Error::owned(text), out);
+    }
+
+    /// Ends all watches of a session; nothing is locked.
+    pub fn end_transaction(&mut self, session: &mut Session, now: i64) {
+        session.multi = None;
+        if !session.watched.is_empty() {
+            self.slots.clear();
+            self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
+            self.take(Locks::Slots);
+            let mut db = self.db(session.db, now);
+            forget_watches(&mut db, session);
+            self.held.unlock();
+        }
+        session.publish_multi();
+    }
+}

@@ -1,0 +1,54 @@
+//! Random keys out of all slots, each with about the same probability however unevenly the slots are filled.
+//!
+//! A draw chooses a slot by its number of keys, from cumulative sums that are made anew when they are old or found
+//! wrong, and then a key in it evenly.
+
+use super::db::Db;
+use super::slots::SLOTS;
+use crate::base::rng;
+
+/// Sums older than this are made anew, ms.
+const MAX_AGE: i64 = 100;
+
+/// The cumulative numbers of keys of one database's slots.
+#[derive(Default)]
+pub struct Sampler {
+    db: usize,
+    made_at: i64,
+    total: u64,
+    sums: Vec<u64>,
+}
+
+impl Sampler {
+    fn refresh(&mut self, db: &mut Db<'_>) {
+        self.db = db.index();
+        self.made_at = db.now;
+        self.total = 0;
+        self.sums.clear();
+        if !db.is_used() {
+            return;
+        }
+        self.sums.reserve(SLOTS);
+        for slot in 0..SLOTS as u16 {
+            self.total += db.with_slot(slot, |db| db.slot_len(slot) as u64);
+            self.sums.push(self.total);
+        }
+    }
+    /// A slot with keys, by their number; `None` if there are none. With `exact` the sums are right, else at most
+    /// 100 ms old.
+    pub fn slot(&mut self, db: &mut Db<'_>, exact: bool) -> Option<u16> {
+        let fresh = self.db == db.index() && !self.sums.is_empty() && db.now - self.made_at < MAX_AGE;
+        if exact || !fresh || self.total == 0 {
+            self.refresh(db);
+        }
+        if self.total == 0 {
+            return None;
+        }
+        let at = rng::below(self.total);
+        Some(self.sums.partition_point(|s| *s <= at) as u16)
+    }
+    /// Forgets the sums.
+    pub fn forget(&mut self) {
+        self.sums.clear();
+    }
+}
