@@ -1,0 +1,106 @@
+//! When two replies count as the same.
+//!
+//! Equal bytes always do. The exceptions, each for a reason:
+//! - Sets, hashes and key listings have no order: they are compared sorted.
+//! - Random picks are compared by their number; the grammar asks for none that changes data.
+//! - Times to live are compared with a tolerance of two seconds.
+//! - Redis 7.0 prints doubles with 17 digits where Valkey prints the shortest form: they are compared as numbers.
+
+use crate::support::Value;
+
+/// Commands whose reply has no order.
+const UNORDERED: &[&str] = &["smembers", "sinter", "sunion", "sdiff", "hkeys", "hvals", "keys", "hgetall"];
+/// Commands whose reply is a random pick.
+const RANDOM: &[&str] = &["srandmember", "hrandfield", "zrandmember", "randomkey"];
+/// Commands whose reply is a time.
+const TIMES: &[&str] = &["ttl", "pttl", "expiretime", "pexpiretime"];
+
+/// Why the replies differ; nothing if they do not.
+pub fn differ(command: &[Vec<u8>], ours: &Value, theirs: &Value) -> Option<&'static str> {
+    let name = String::from_utf8_lossy(&command[0]).to_ascii_lowercase();
+    if name == "exec" {
+        // What the transaction held is not known here; its members were compared as QUEUED. Order within is kept.
+        return same_shape(ours, theirs).err();
+    }
+    if same(ours, theirs) {
+        return None;
+    }
+    if UNORDERED.contains(&name.as_str()) && same(&sorted(&name, ours), &sorted(&name, theirs)) {
+        return None;
+    }
+    if RANDOM.contains(&name.as_str()) {
+        return same_shape(ours, theirs).err();
+    }
+    if TIMES.contains(&name.as_str())
+        && let (Value::Int(a), Value::Int(b)) = (ours, theirs)
+    {
+        let tolerance = if name.starts_with('p') { 2000 } else { 2 };
+        return ((a - b).abs() > tolerance || (*a < 0) != (*b < 0)).then_some("the times differ");
+    }
+    Some("the replies differ")
+}
+
+/// Equal, up to the spelling of doubles.
+fn same(a: &Value, b: &Value) -> bool {
+    let all = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) | (Value::Set(a), Value::Set(b)) | (Value::Push(a), Value::Push(b)) => {
+            all(a, b)
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(&a.0, &b.0) && same(&a.1, &b.1))
+        }
+        (Value::Double(a), Value::Double(b)) => number(a.as_bytes()) == number(b.as_bytes()),
+        (Value::Bulk(a), Value::Bulk(b)) => {
+            // A score in RESP2.
+            a == b
+                || (number(a).is_some() && number(a) == number(b) && a.contains(&b'.') && b.contains(&b'.'))
+                || (number(a).is_some() && number(a) == number(b) && b.windows(2).any(|w| w == b"e+"))
+        }
+        _ => a == b,
+    }
+}
+
+fn number(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The same number of elements, or both an error or both not.
+fn same_shape(a: &Value, b: &Value) -> Result<(), &'static str> {
+    let len = |v: &Value| match v {
+        Value::Array(items) | Value::Set(items) | Value::Push(items) => items.len(),
+        Value::Map(items) => items.len(),
+        Value::Nil => usize::MAX,
+        Value::NilArray => usize::MAX - 1,
+        Value::Error(_) => usize::MAX - 2,
+        _ => usize::MAX - 3,
+    };
+    if len(a) == len(b) { Ok(()) } else { Err("the shapes differ") }
+}
+
+fn sorted(name: &str, value: &Value) -> Value {
+    let key = |v: &Value| format!("{v:?}");
+    match value {
+        Value::Array(items) if name == "hgetall" => {
+            let mut pairs: Vec<&[Value]> = items.chunks(2).collect();
+            pairs.sort_by_key(|pair| key(&pair[0]));
+            Value::Array(pairs.concat())
+        }
+        Value::Array(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(key);
+            Value::Array(items)
+        }
+        Value::Set(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(key);
+            Value::Set(items)
+        }
+        Value::Map(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(|(field, _)| key(field));
+            Value::Map(items)
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,195 @@
+//! The commands that the differential test sends.
+//!
+//! A line of the grammar is a sequence of words; `?x` may be left out, `(a b|c)` is one of the alternatives, `*x` is
+//! repeated one to four times, `$name` is an argument of that kind. Keys are few, so that commands meet; a key of a
+//! type sometimes names one of another type, for WRONGTYPE.
+
+use dunlin::base::rng::Rng;
+
+/// A part of a line.
+#[derive(Debug)]
+enum Part {
+    Word(&'static str),
+    Arg(&'static str),
+    Maybe(Box<Part>),
+    Many(Box<Part>),
+    OneOf(Vec<Vec<Part>>),
+}
+
+pub struct Grammar {
+    lines: Vec<Vec<Part>>,
+}
+
+const LINES: &str = include_str!("commands.txt");
+
+impl Grammar {
+    pub fn new() -> Grammar {
+        let lines = LINES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Grammar { lines: lines.map(parse).collect() }
+    }
+
+    /// A random command.
+    pub fn command(&self, rng: &mut Rng) -> Vec<Vec<u8>> {
+        let line = &self.lines[rng.below(self.lines.len() as u64) as usize];
+        let mut out = Vec::new();
+        line.iter().for_each(|part| emit(part, rng, &mut out));
+        // Now and then an argument too many or too few.
+        if rng.below(200) == 0 {
+            out.push(b"extra".to_vec());
+        } else if rng.below(200) == 0 && out.len() > 1 {
+            out.pop();
+        }
+        // Commands in any case.
+        if rng.below(2) == 0 {
+            out[0].make_ascii_lowercase();
+        }
+        out
+    }
+}
+
+fn parse(line: &'static str) -> Vec<Part> {
+    let mut rest = line;
+    let parts = sequence(&mut rest);
+    assert!(rest.is_empty(), "{line}: {rest}");
+    parts
+}
+
+fn sequence(rest: &mut &'static str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    loop {
+        *rest = rest.trim_start();
+        if rest.is_empty() || rest.starts_with([')', '|']) {
+            return parts;
+        }
+        parts.push(part(rest));
+    }
+}
+
+fn part(rest: &mut &'static str) -> Part {
+    if let Some(after) = rest.strip_prefix('?') {
+        *rest = after;
+        return Part::Maybe(Box::new(part(rest)));
+    }
+    if let Some(after) = rest.strip_prefix('*') {
+        *rest = after;
+        return Part::Many(Box::new(part(rest)));
+    }
+    if let Some(after) = rest.strip_prefix('(') {
+        *rest = after;
+        let mut alternatives = vec![sequence(rest)];
+        while let Some(after) = rest.strip_prefix('|') {
+            *rest = after;
+            alternatives.push(sequence(rest));
+        }
+        *rest = rest.strip_prefix(')').expect("a closing bracket");
+        return Part::OneOf(alternatives);
+    }
+    let end = rest.find([' ', ')', '|']).unwrap_or(rest.len());
+    let (word, after) = rest.split_at(end);
+    *rest = after;
+    word.strip_prefix('$').map_or(Part::Word(word), Part::Arg)
+}
+
+fn emit(part: &Part, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
+    match part {
+        Part::Word(word) => out.push(word.as_bytes().to_vec()),
+        Part::Arg(kind) => out.push(argument(kind, rng)),
+        Part::Maybe(part) => {
+            if rng.below(3) == 0 {
+                emit(part, rng, out);
+            }
+        }
+        Part::Many(part) => (0..1 + rng.below(4)).for_each(|_| emit(part, rng, out)),
+        Part::OneOf(alternatives) => {
+            let chosen = &alternatives[rng.below(alternatives.len() as u64) as usize];
+            chosen.iter().for_each(|part| emit(part, rng, out));
+        }
+    }
+}
+
+fn pick(rng: &mut Rng, from: &[&str]) -> Vec<u8> {
+    from[rng.below(from.len() as u64) as usize].as_bytes().to_vec()
+}
+
+/// A key of a type: mostly of its own pool, sometimes of another.
+fn key(own: char, rng: &mut Rng) -> Vec<u8> {
+    let pool = if rng.below(40) == 0 { ['s', 'l', 't', 'h', 'z'][rng.below(5) as usize] } else { own };
+    format!("{pool}{}", rng.below(5)).into_bytes()
+}
+
+fn argument(kind: &str, rng: &mut Rng) -> Vec<u8> {
+    match kind {
+        "ks" => key('s', rng),
+        "kl" => key('l', rng),
+        "kt" => key('t', rng),
+        "kh" => key('h', rng),
+        "kz" => key('z', rng),
+        "k" => {
+            let pool = ['s', 'l', 't', 'h', 'z'][rng.below(5) as usize];
+            key(pool, rng)
+        }
+        // Values: text, numbers at the edge, nothing, bytes, something long.
+        "v" => match rng.below(14) {
+            0 => Vec::new(),
+            1 => b"\x00\xff\r\n".to_vec(),
+            2 => vec![b'x'; 70 + rng.below(60) as usize],
+            3 => b"3.0".to_vec(),
+            4 => pick(
+                rng,
+                &["9223372036854775807", "-9223372036854775808", "9223372036854775808", "1e400", " 5", "+5", "005"],
+            ),
+            5..8 => (rng.below(200) as i64 - 100).to_string().into_bytes(),
+            _ => pick(rng, &["a", "b", "c", "hello", "world", "abc", "foobar", "a b"]),
+        },
+        // Fields and members.
+        "m" => match rng.below(12) {
+            0 => Vec::new(),
+            1 => vec![b'm'; 65 + rng.below(10) as usize],
+            2..5 => rng.below(20).to_string().into_bytes(),
+            _ => pick(rng, &["a", "b", "c", "d", "e", "f", "g", "h", "\u{e9}"]),
+        },
+        // Integers: small, and at the edge.
+        "i" => match rng.below(16) {
+            0 => pick(
+                rng,
+                &["9223372036854775807", "-9223372036854775808", "abc", "", "1.5", "99999999999999999999", "-0", "01"],
+            ),
+            _ => (rng.below(16) as i64 - 6).to_string().into_bytes(),
+        },
+        // Counts that are not huge, since they say how much comes back.
+        "n" => match rng.below(20) {
+            0 => pick(rng, &["-1", "x", "9223372036854775807"]),
+            _ => rng.below(6).to_string().into_bytes(),
+        },
+        "c" => rng.below(8).to_string().into_bytes(),
+        // Floats.
+        "f" => match rng.below(10) {
+            0 => pick(rng, &["inf", "-inf", "nan", "1e400", "abc", "", "0x10", "1e3", "+1"]),
+            1..4 => format!("{}.{}", rng.below(20), [0, 5, 25][rng.below(3) as usize]).into_bytes(),
+            _ => (rng.below(20) as i64 - 5).to_string().into_bytes(),
+        },
+        // Bounds of scores and of members.
+        "score" => pick(rng, &["-inf", "+inf", "0", "(0", "1", "(1", "3", "(5", "10", "1.5", "(inf", "x", "(x", "nan"]),
+        "lex" => pick(rng, &["-", "+", "[a", "(a", "[c", "(c", "[", "(", "[z", "x", "[5"]),
+        // Seconds and milliseconds that do not run out during the test, or at once.
+        "sec" => match rng.below(12) {
+            0 => pick(rng, &["0", "-1", "abc", "9223372036854775807", "9223372036854775"]),
+            _ => (1000 + rng.below(1000)).to_string().into_bytes(),
+        },
+        "ms" => match rng.below(12) {
+            0 => pick(rng, &["0", "-1", "1.5", "9223372036854775807"]),
+            _ => (1_000_000 + rng.below(1_000_000)).to_string().into_bytes(),
+        },
+        "at" => match rng.below(8) {
+            0 => pick(rng, &["0", "-1", "1", "9223372036854775807"]),
+            _ => (4_000_000_000 + rng.below(1000)).to_string().into_bytes(),
+        },
+        "atms" => match rng.below(8) {
+            0 => pick(rng, &["0", "-1", "1", "9223372036854775807"]),
+            _ => (4_000_000_000_000 + rng.below(1000)).to_string().into_bytes(),
+        },
+        "pattern" => pick(rng, &["*", "s*", "?1", "[hz]*", "[^s]?", "\\s1", "nothing", "*[1-3]"]),
+        "db" => pick(rng, &["0", "0", "0", "1", "16", "-1", "x"]),
+        other => panic!("no argument is called {other}"),
+    }
+}

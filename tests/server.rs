@@ -1,0 +1,321 @@
+//! The commands on the server and on connections, and the configuration, against the binary.
+
+mod support;
+
+use support::{Conn, Server, TempDir, Value, dunlin, free_port};
+
+fn fails(args: &[&str]) -> String {
+    let output = dunlin().args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_bad_configuration_ends_with_status_1_and_names_its_place() {
+    let dir = TempDir::new();
+    let file = dir.file("d.conf", "timeout 1\n\nmaxclients none\n");
+    let text = fails(&[&file]);
+    assert!(text.contains("at line 3") && text.contains(&file) && text.contains("maxclients: argument"), "{text}");
+    assert!(fails(&["--no-such-option", "1"]).contains("no-such-option"));
+    assert!(fails(&["--appendonly", "yes"]).contains("append-only file is not supported"));
+    assert!(fails(&["/no/such/file.conf"]).contains("No such file"));
+}
+
+#[test]
+fn help_and_version_need_no_server() {
+    let text = |arg: &str| String::from_utf8(dunlin().arg(arg).output().unwrap().stdout).unwrap();
+    assert!(text("--version").starts_with("Dunlin server v="));
+    assert!(text("--help").contains("--maxmemory-policy"));
+}
+
+#[test]
+fn file_standard_input_and_flags_configure_in_that_order() {
+    let dir = TempDir::new();
+    let port = free_port();
+    let file =
+        dir.file("d.conf", &format!("port {port}\nhz 20\ntimeout 100\ninclude {}/more/*.conf\n", dir.0.display()));
+    std::fs::create_dir(dir.0.join("more")).unwrap();
+    dir.file("more/1.conf", "tcp-keepalive 77\n");
+    let mut command = dunlin();
+    command.args([&file, "--hz", "30", "--maxmemory", "100mb"]);
+    let server = Server::run(command, port);
+    let mut c = server.connect();
+    assert_eq!(
+        (c.config("hz"), c.config("timeout"), c.config("tcp-keepalive")),
+        ("30".into(), "100".into(), "77".into())
+    );
+    assert_eq!(c.config("maxmemory"), "104857600");
+    assert_eq!(c.info("config_file"), file);
+}
+
+#[test]
+fn a_rewritten_configuration_outlives_the_server() {
+    let dir = TempDir::new();
+    let port = free_port();
+    let file = dir.file("d.conf", &format!("# mine\nport {port}\nhz 20\n"));
+    let start = || {
+        let mut command = dunlin();
+        command.arg(&file);
+        Server::run(command, port)
+    };
+    let server = start();
+    let mut c = server.connect();
+    assert_eq!(c.run("CONFIG SET hz 40 maxmemory 200mb").text(), "OK");
+    assert_eq!(c.run("CONFIG REWRITE").text(), "OK");
+    drop(server);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.starts_with(&format!("# mine\nport {port}\nhz 40\n")) && text.contains("\nmaxmemory 200mb\n"),
+        "{text}"
+    );
+    let server = start();
+    assert_eq!(server.connect().config("maxmemory"), "209715200");
+}
+
+#[test]
+fn config_set_takes_all_or_nothing() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    let error = c.run("CONFIG SET hz 50 maxmemory x").text();
+    assert_eq!(
+        error,
+        "ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be a memory value"
+    );
+    assert_eq!(c.config("hz"), "10");
+    assert!(c.run("CONFIG SET hz 50 nope 1").text().contains("Unknown option"));
+    assert!(c.run("CONFIG SET databases 1").text().contains("can't set immutable config"));
+    assert!(c.run("CONFIG SET hz 1 hz 2").text().contains("duplicate parameter"));
+    assert!(c.run("CONFIG SET hz").text().contains("wrong number of arguments"));
+    assert_eq!(c.run("CONFIG REWRITE").text(), "ERR The server is running without a config file");
+}
+
+#[test]
+fn info_has_its_sections_and_used_memory_first() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    let default = c.run("INFO").text();
+    for section in [
+        "Server",
+        "Clients",
+        "Memory",
+        "Persistence",
+        "Stats",
+        "Replication",
+        "CPU",
+        "Modules",
+        "Errorstats",
+        "Cluster",
+        "Keyspace",
+    ] {
+        assert!(default.contains(&format!("# {section}\r\n")), "{section}");
+    }
+    assert!(!default.contains("# Commandstats"));
+    let memory: Vec<&str> = default.lines().filter(|line| line.starts_with("used_memory")).collect();
+    assert!(memory[0].starts_with("used_memory:"), "{memory:?}");
+    c.run("SET a 1");
+    c.run("GET a");
+    c.run("NOSUCH");
+    let two = c.run("INFO commandstats keyspace").text();
+    assert!(
+        two.starts_with("# Commandstats\r\n") && two.contains("cmdstat_get:calls=1,usec=") && !two.contains("# Server")
+    );
+    assert!(two.contains("db0:keys=1,expires=0,avg_ttl=0"), "{two}");
+    assert!(c.run("INFO errorstats").text().contains("errorstat_ERR:count=1"));
+    assert!(c.run("INFO latencystats").text().contains("latency_percentiles_usec_get:p50="));
+    assert_eq!(c.run("CONFIG RESETSTAT").text(), "OK");
+    assert!(!c.run("INFO commandstats").text().contains("cmdstat_get"));
+    assert_eq!(c.info("redis_version"), "7.2.4");
+}
+
+#[test]
+fn hello_chooses_the_protocol_and_names_the_connection() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    assert!(c.run("HELLO 4").text().starts_with("NOPROTO"));
+    assert!(c.run("HELLO x").text().contains("Protocol version is not an integer"));
+    assert!(c.run("HELLO 3 BAD").text().contains("Syntax error in HELLO option 'BAD'"));
+    let Value::Map(map) = c.run("HELLO 3 SETNAME me") else { panic!("no map") };
+    let proto = map.iter().find(|(name, _)| name.text() == "proto").unwrap();
+    assert_eq!(proto.1, Value::Int(3));
+    assert_eq!(c.run("CLIENT GETNAME").text(), "me");
+    let Value::Verbatim(format, text) = c.run("CLIENT INFO") else { panic!("no verbatim text") };
+    let text = String::from_utf8(text).unwrap();
+    assert!(format == "txt" && text.contains(" name=me ") && text.contains(" resp=3 "), "{text}");
+    assert_eq!(c.run("RESET").text(), "RESET");
+    assert_eq!(c.run("CLIENT GETNAME"), Value::Nil);
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let mut c = server.connect();
+    assert_eq!(c.run("GET a").text(), "NOAUTH Authentication required.");
+    assert!(c.run("HELLO 3").text().starts_with("NOAUTH HELLO must be called"));
+    assert!(c.run("AUTH wrong").text().starts_with("WRONGPASS"));
+    assert!(c.run("AUTH nobody secret").text().starts_with("WRONGPASS"));
+    assert_eq!(c.run("AUTH default secret").text(), "OK");
+    assert_eq!(c.run("GET a"), Value::Nil);
+    assert_eq!(c.info("acl_access_denied_auth"), "2");
+    assert!(matches!(server.connect().run("HELLO 3 AUTH default secret"), Value::Map(_)));
+    let open = Server::start(&[]);
+    assert!(open.connect().run("AUTH x").text().contains("without any password configured"));
+}
+
+#[test]
+fn clients_are_listed_filtered_and_killed() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (server.connect(), server.connect());
+    a.run("CLIENT SETNAME a");
+    b.run("CLIENT SETNAME b");
+    let id = b.run("CLIENT ID").int();
+    let names = |c: &mut Conn, line: &str| -> Vec<String> {
+        let text = c.run(line).text();
+        let name = |line: &str| line.split(" name=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        text.lines().map(name).collect()
+    };
+    assert_eq!(names(&mut a, "CLIENT LIST"), ["a", "b"]);
+    assert_eq!(names(&mut a, &format!("CLIENT LIST ID {id}")), ["b"]);
+    assert_eq!(names(&mut a, &format!("CLIENT LIST NOT-ID {id}")), ["a"]);
+    assert_eq!(a.run(&format!("CLIENT KILL ID {id}")), Value::Int(1));
+    assert_eq!(b.try_read(), None);
+    assert_eq!(a.run("CLIENT KILL 1.1.1.1:1").text(), "ERR No such client");
+    assert_eq!(a.run("CLIENT KILL SKIPME no"), Value::Int(1));
+    assert_eq!(a.try_read(), None);
+}
+
+#[test]
+fn commands_describe_themselves() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    let count = c.run("COMMAND COUNT").int() as usize;
+    assert_eq!(c.run("COMMAND").items().len(), count);
+    assert_eq!(c.run("COMMAND DOCS").items().len(), count * 2);
+    let info = c.run("COMMAND INFO get config|get nosuch");
+    assert_eq!(info.items()[0].items()[0].text(), "get");
+    assert_eq!(info.items()[1].items()[0].text(), "config|get");
+    assert_eq!(info.items()[2], Value::NilArray);
+    assert_eq!(c.run("COMMAND GETKEYS mset a 1 b 2").texts(), ["a", "b"]);
+    assert!(c.run("COMMAND GETKEYS ping").text().contains("has no key arguments"));
+    assert!(c.run("COMMAND GETKEYS nosuch").text().contains("Invalid command specified"));
+    let list = c.run("COMMAND LIST FILTERBY PATTERN xyz*");
+    assert!(list.items().is_empty());
+    assert!(c.run("COMMAND LIST FILTERBY ACLCAT hash").texts().contains(&"hset".to_owned()));
+    assert!(c.run("COMMAND NOPE").text().contains("unknown subcommand"));
+}
+
+#[test]
+fn databases_are_flushed_and_swapped() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    c.run("SET a 1");
+    c.run("SELECT 1");
+    c.run("SET b 2");
+    assert_eq!(c.run("SWAPDB 0 1").text(), "OK");
+    assert_eq!((c.run("GET a").text(), c.run("DBSIZE").int()), ("1".into(), 1));
+    assert_eq!(c.run("FLUSHDB ASYNC").text(), "OK");
+    assert_eq!(c.run("DBSIZE").int(), 0);
+    c.run("SELECT 0");
+    assert_eq!(c.run("DBSIZE").int(), 1);
+    assert_eq!(c.run("FLUSHALL SYNC").text(), "OK");
+    assert_eq!(c.run("DBSIZE").int(), 0);
+    assert!(c.run("FLUSHALL NOW").text().contains("syntax error"));
+    assert!(c.run("SWAPDB a 1").text().contains("invalid first DB index"));
+    assert!(c.run("SELECT 16").text().contains("DB index is out of range"));
+}
+
+#[test]
+fn slow_and_large_commands_are_logged() {
+    let server = Server::start(&["--slowlog-log-slower-than", "0", "--commandlog-request-larger-than", "1000"]);
+    let mut c = server.connect();
+    c.run("SLOWLOG RESET");
+    c.run("SET a 1");
+    let log = c.run("SLOWLOG GET 1");
+    assert_eq!(log.items()[0].items()[3].texts(), ["SET", "a", "1"]);
+    c.command(&[b"SET", b"big", &[b'x'; 2000]]);
+    assert_eq!(c.run("COMMANDLOG LEN large-request").int(), 1);
+    let entry = c.run("COMMANDLOG GET -1 large-request");
+    assert!(entry.items()[0].items()[3].texts()[2].ends_with("... (1872 more bytes)"));
+    assert_eq!(c.run("COMMANDLOG RESET large-request").text(), "OK");
+    assert!(c.run("COMMANDLOG LEN x").text().contains("type should be one of"));
+}
+
+#[test]
+fn monitor_sees_what_others_do() {
+    let server = Server::start(&[]);
+    let (mut watcher, mut worker) = (server.connect(), server.connect());
+    assert_eq!(watcher.run("MONITOR").text(), "OK");
+    worker.command(&[b"SET", b"a b", b"\"\n"]);
+    let line = watcher.read().text();
+    assert!(line.contains(" [0 127.0.0.1:") && line.ends_with("\"SET\" \"a b\" \"\\\"\\n\""), "{line}");
+}
+
+#[test]
+fn debug_is_off_unless_allowed() {
+    let port = free_port();
+    let mut command = dunlin();
+    command.args(["--port", &port.to_string()]);
+    let server = Server::run(command, port);
+    assert!(server.connect().run("DEBUG SLEEP 0").text().contains("DEBUG command not allowed"));
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    assert_eq!(c.run("DEBUG SLEEP 0.01").text(), "OK");
+    assert_eq!(c.run("DEBUG DIGEST").text(), "0".repeat(40));
+    c.run("DEBUG POPULATE 100 k 50");
+    assert_eq!(c.run("DBSIZE").int(), 100);
+    let before = c.run("DEBUG DIGEST").text();
+    c.run("SET x 1");
+    assert_ne!(c.run("DEBUG DIGEST").text(), before);
+    c.run("DEL x");
+    assert_eq!(c.run("DEBUG DIGEST").text(), before);
+    assert!(c.run("DEBUG OBJECT nokey").text().contains("no such key"));
+    assert!(c.run("DEBUG OBJECT k:1").text().contains("encoding:"));
+    assert!(c.run("DEBUG NOPE").text().contains("unknown subcommand"));
+}
+
+#[test]
+fn shutdown_and_signals_end_the_server_cleanly() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    assert!(c.run("SHUTDOWN ABORT").text().contains("No shutdown in progress"));
+    assert!(c.run("SHUTDOWN SAVE NOSAVE").text().contains("syntax error"));
+    c.send(&[b"SHUTDOWN", b"NOSAVE"]);
+    assert_eq!(c.try_read(), None);
+    assert_eq!(server.wait(), Some(0));
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&[]);
+        server.signal(signal);
+        assert_eq!(server.wait(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn memory_is_explained() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    c.run("SET a 1");
+    assert!(c.run("MEMORY USAGE a").int() > 0);
+    assert_eq!(c.run("MEMORY USAGE nokey"), Value::Nil);
+    assert!(c.run("MEMORY USAGE a SAMPLES -1").text().contains("syntax error"));
+    let stats = c.run("MEMORY STATS");
+    assert!(stats.items().chunks(2).any(|pair| pair[0].text() == "keys.count" && pair[1] == Value::Int(1)));
+    assert_eq!(c.run("MEMORY PURGE").text(), "OK");
+    assert!(c.run("MEMORY DOCTOR").text().contains("Sam"));
+    assert!(c.run("MEMORY MALLOC-STATS").text().contains("jemalloc"));
+}
+
+#[test]
+fn latency_is_monitored_on_request() {
+    let server = Server::start(&["--latency-monitor-threshold", "1"]);
+    let mut c = server.connect();
+    c.run("DEBUG SLEEP 0.02");
+    let latest = c.run("LATENCY LATEST");
+    assert_eq!(latest.items()[0].items()[0].text(), "command");
+    assert!(latest.items()[0].items()[2].int() >= 20);
+    assert_eq!(c.run("LATENCY HISTORY command").items().len(), 1);
+    assert!(c.run("LATENCY GRAPH command").text().contains("command - high"));
+    assert!(c.run("LATENCY GRAPH nothing").text().contains("No samples available for event 'nothing'"));
+    assert!(c.run("LATENCY DOCTOR").text().contains("command: 1 latency spikes"));
+    assert_eq!(c.run("LATENCY RESET").int(), 1);
+    let histogram = c.run("LATENCY HISTOGRAM latency|reset nosuch");
+    assert_eq!(histogram.items()[0].text(), "latency|reset");
+}

@@ -1,0 +1,304 @@
+//! A server of its own for each test, and a client that shows replies as they came.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long anything may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; it ends with the value.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    /// The lines of its log, as they come.
+    log: mpsc::Receiver<String>,
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The binary under test.
+pub fn dunlin() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    command.current_dir(std::env::temp_dir());
+    command
+}
+
+impl Server {
+    /// A server with `args`, ready.
+    pub fn start(args: &[&str]) -> Server {
+        Server::start_on(free_port(), args)
+    }
+
+    /// The same on a given port.
+    pub fn start_on(port: u16, args: &[&str]) -> Server {
+        let mut command = dunlin();
+        command.args(args).args(["--port", &port.to_string(), "--enable-debug-command", "yes"]);
+        Server::run(command, port)
+    }
+
+    /// What `command` starts, once it says that it is ready.
+    pub fn run(mut command: Command, port: u16) -> Server {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let stdout = child.stdout.take().unwrap();
+        let (to, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if to.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let server = Server { child, port, log };
+        server.wait_for_log("Ready to accept connections");
+        server
+    }
+
+    /// Wait for a line with `text` in the log.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("the log has no {text:?}:\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    /// A connection.
+    pub fn connect(&self) -> Conn {
+        Conn::open(self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Wait until the process has ended by itself; its exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Send the process a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Simple(String),
+    Error(String),
+    Int(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    NilArray,
+    Array(Vec<Value>),
+    Map(Vec<(Value, Value)>),
+    Set(Vec<Value>),
+    Push(Vec<Value>),
+    Double(String),
+    Bool(bool),
+    Big(String),
+    Verbatim(String, Vec<u8>),
+}
+
+impl Value {
+    /// Its text, of whatever type that holds one.
+    pub fn text(&self) -> String {
+        match self {
+            Value::Simple(text) | Value::Error(text) | Value::Double(text) | Value::Big(text) => text.clone(),
+            Value::Int(n) => n.to_string(),
+            Value::Bulk(bytes) | Value::Verbatim(_, bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    /// Its elements.
+    pub fn items(&self) -> &[Value] {
+        match self {
+            Value::Array(items) | Value::Set(items) | Value::Push(items) => items,
+            other => panic!("no elements: {other:?}"),
+        }
+    }
+
+    /// Its elements as texts.
+    pub fn texts(&self) -> Vec<String> {
+        self.items().iter().map(Value::text).collect()
+    }
+
+    pub fn int(&self) -> i64 {
+        match self {
+            Value::Int(n) => *n,
+            other => panic!("no integer: {other:?}"),
+        }
+    }
+
+    pub fn is_error(&self) -> bool {
+        matches!(self, Value::Error(_))
+    }
+}
+
+/// A connection that sends requests and reads replies.
+pub struct Conn {
+    read: BufReader<TcpStream>,
+}
+
+impl Conn {
+    pub fn open(port: u16) -> Conn {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Conn { read: BufReader::new(stream) }
+    }
+
+    /// Send a command of words without spaces in them, and read its reply.
+    pub fn run(&mut self, line: &str) -> Value {
+        let words: Vec<&[u8]> = line.split_ascii_whitespace().map(str::as_bytes).collect();
+        self.command(&words)
+    }
+
+    /// Send a command, and read its reply.
+    pub fn command(&mut self, args: &[&[u8]]) -> Value {
+        self.send(args);
+        self.read()
+    }
+
+    /// Send a command.
+    pub fn send(&mut self, args: &[&[u8]]) {
+        let mut out = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            out.extend_from_slice(arg);
+            out.extend_from_slice(b"\r\n");
+        }
+        self.send_raw(&out);
+    }
+
+    /// Send bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.read.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Read a reply.
+    pub fn read(&mut self) -> Value {
+        self.try_read().expect("a reply")
+    }
+
+    /// Read a reply; nothing if the server closed the connection.
+    pub fn try_read(&mut self) -> Option<Value> {
+        let mut line = Vec::new();
+        match self.read.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            read => read.expect("a line"),
+        };
+        assert!(line.ends_with(b"\r\n"), "{:?}", String::from_utf8_lossy(&line));
+        let rest = String::from_utf8_lossy(&line[1..line.len() - 2]).into_owned();
+        let len = || rest.parse::<i64>().expect("a length");
+        Some(match line[0] {
+            b'+' => Value::Simple(rest),
+            b'-' => Value::Error(rest),
+            b':' => Value::Int(len()),
+            b',' => Value::Double(rest),
+            b'(' => Value::Big(rest),
+            b'#' => Value::Bool(rest == "t"),
+            b'_' => Value::Nil,
+            b'$' if len() < 0 => Value::Nil,
+            b'$' => Value::Bulk(self.bytes(len())),
+            b'=' => {
+                let text = self.bytes(len());
+                Value::Verbatim(String::from_utf8_lossy(&text[..3]).into_owned(), text[4..].to_vec())
+            }
+            b'*' if len() < 0 => Value::NilArray,
+            b'*' => Value::Array(self.many(len())),
+            b'~' => Value::Set(self.many(len())),
+            b'>' => Value::Push(self.many(len())),
+            b'%' => Value::Map((0..len()).map(|_| (self.read(), self.read())).collect()),
+            b'|' => {
+                // An attribute belongs to the reply that follows.
+                (0..len() * 2).for_each(|_| drop(self.read()));
+                self.read()
+            }
+            other => panic!("no RESP type: {}", other as char),
+        })
+    }
+
+    fn many(&mut self, n: i64) -> Vec<Value> {
+        (0..n).map(|_| self.read()).collect()
+    }
+
+    fn bytes(&mut self, n: i64) -> Vec<u8> {
+        let mut bytes = vec![0; n as usize + 2];
+        self.read.read_exact(&mut bytes).expect("a whole string");
+        assert!(bytes.ends_with(b"\r\n"));
+        bytes.truncate(n as usize);
+        bytes
+    }
+
+    /// A field of INFO.
+    pub fn info(&mut self, field: &str) -> String {
+        let text = self.run("INFO everything").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+        line.unwrap_or_else(|| panic!("INFO has no {field}")).to_owned()
+    }
+
+    /// An option.
+    pub fn config(&mut self, name: &str) -> String {
+        self.run(&format!("CONFIG GET {name}")).texts()[1].clone()
+    }
+
+    /// Ask until the answer is right; others get their turn between two questions.
+    pub fn until(&mut self, what: &str, mut right: impl FnMut(&mut Conn) -> bool) {
+        let start = std::process::id();
+        for _ in 0..200_000 {
+            if right(self) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("{what} did not come about (process {start})");
+    }
+}
+
+/// A directory that is removed in the end.
+pub struct TempDir(pub std::path::PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        let mut bytes = [0u8; 8];
+        std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+        let path = std::env::temp_dir().join(format!("dunlin-test-{:016x}", u64::from_ne_bytes(bytes)));
+        std::fs::create_dir(&path).unwrap();
+        TempDir(path)
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
