@@ -146,6 +146,8 @@ pub struct Registry {
     monitors: AtomicUsize,
     /// How many are blocked.
     blocked: AtomicUsize,
+    /// Connections refused so far.
+    rejected: AtomicU64,
     /// How many have open transactions watching keys.
     pub watching: AtomicUsize,
 }
@@ -190,7 +192,11 @@ impl Registry {
     }
     /// Notes a connection that enters or leaves MONITOR.
     pub fn count_monitor(&self, enters: bool) {
-        if enters { self.monitors.fetch_add(1, Relaxed) } else { self.monitors.fetch_sub(1, Relaxed) };
+        if enters {
+            self.monitors.fetch_add(1, Relaxed)
+        } else {
+            self.monitors.fetch_sub(1, Relaxed)
+        };
     }
     /// Sends a line to every connection in MONITOR.
     pub fn to_monitors(&self, line: &bytes::Bytes) {
@@ -198,13 +204,29 @@ impl Registry {
             c.mailbox.send(Mail::Push(line.clone()));
         }
     }
+    /// Notes a refused connection.
+    pub fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+    /// Refused connections since the start or CONFIG RESETSTAT.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+    /// Forgets how many were refused.
+    pub fn reset_rejected(&self) {
+        self.rejected.store(0, Relaxed);
+    }
     /// Blocked connections.
     pub fn blocked(&self) -> usize {
         self.blocked.load(Relaxed)
     }
     /// Notes a connection that blocks or is released.
     pub fn count_blocked(&self, blocks: bool) {
-        if blocks { self.blocked.fetch_add(1, Relaxed) } else { self.blocked.fetch_sub(1, Relaxed) };
+        if blocks {
+            self.blocked.fetch_add(1, Relaxed)
+        } else {
+            self.blocked.fetch_sub(1, Relaxed)
+        };
     }
     /// Wakes every connection, so that it looks again at what it waits for (a pause that ended, a shutdown).
     pub fn nudge_all(&self) {

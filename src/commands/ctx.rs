@@ -1,8 +1,8 @@
 //! What a handler works with.
 
+use super::CmdResult;
 use super::lookup::Entry;
 use super::state::Server;
-use super::CmdResult;
 use crate::clients::{Block, NullKind, Session};
 use crate::config::Config;
 use crate::keyspace::Db;

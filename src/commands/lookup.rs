@@ -137,7 +137,9 @@ impl Lookup {
     }
     /// A subcommand of a container by its name.
     pub fn sub(&self, container: &Entry, name: &[u8]) -> Option<&Entry> {
-        let own = |e: &&Entry| e.command.meta.name.split_once('|').is_some_and(|(_, s)| name.eq_ignore_ascii_case(s.as_bytes()));
+        let own = |e: &&Entry| {
+            e.command.meta.name.split_once('|').is_some_and(|(_, s)| name.eq_ignore_ascii_case(s.as_bytes()))
+        };
         self.subs(container).iter().find(own)
     }
     /// The subcommands of a container.
@@ -162,7 +164,12 @@ impl Lookup {
 
 fn batchable(c: &Command) -> bool {
     let plain = !c.meta.flags.any(
-        Flags::BLOCKING.or(Flags::ADMIN).or(Flags::PUBSUB).or(Flags::NO_AUTH).or(Flags::NO_MULTI).or(Flags::MOVABLEKEYS),
+        Flags::BLOCKING
+            .or(Flags::ADMIN)
+            .or(Flags::PUBSUB)
+            .or(Flags::NO_AUTH)
+            .or(Flags::NO_MULTI)
+            .or(Flags::MOVABLEKEYS),
     );
     let one = matches!(c.meta.keys, [spec] if matches!(
         (spec.begin, spec.find), (Begin::Index(1), Find::Range { last: 0, .. })));

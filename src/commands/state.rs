@@ -63,7 +63,8 @@ impl Server {
     pub fn new(config: &'static Config) -> &'static Server {
         let databases = config.databases();
         let renames = config.renames();
-        let rename = |name: &str| match renames.iter().rev().find(|(old, _)| old.eq_ignore_ascii_case(name.as_bytes())) {
+        let rename = |name: &str| match renames.iter().rev().find(|(old, _)| old.eq_ignore_ascii_case(name.as_bytes()))
+        {
             Some((_, new)) if new.is_empty() => None,
             Some((_, new)) => Some(String::from_utf8_lossy(new).to_ascii_lowercase()),
             None => Some(name.to_owned()),

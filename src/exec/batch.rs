@@ -61,7 +61,14 @@ impl Worker {
 
     /// Executes the run of batchable requests from number `from` on, whose arguments begin at `at`. Returns how many
     /// requests and arguments that was.
-    fn batch(&mut self, session: &mut Session, turn: &Turn<'_>, from: usize, at: usize, out: &mut Out) -> (usize, usize) {
+    fn batch(
+        &mut self,
+        session: &mut Session,
+        turn: &Turn<'_>,
+        from: usize,
+        at: usize,
+        out: &mut Out,
+    ) -> (usize, usize) {
         let mut run: SmallVec<[Prepared; MAX]> = SmallVec::new();
         let mut next = at;
         let mut flags = Flags::NONE;

@@ -5,8 +5,8 @@ use crate::base::clock;
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
-use crate::keyspace::{Db, Effects, Held, Located, Logged, Tuning};
 use crate::keyspace::sample::Sampler;
+use crate::keyspace::{Db, Effects, Held, Located, Logged, Tuning};
 use crate::metrics::{LogKind, ThreadStats, commandlog};
 use crate::resp::{Arg, Error, Out};
 use crate::spec::Flags;
@@ -69,16 +69,7 @@ impl Parts<'_> {
         self.fx.dirty = 0;
         self.fx.replaced = false;
         let db_index = session.db;
-        let mut db = Db::new(
-            self.server.keyspace,
-            self.held,
-            db_index,
-            now,
-            self.fx,
-            self.stats,
-            self.tuning,
-            first,
-        );
+        let mut db = Db::new(self.server.keyspace, self.held, db_index, now, self.fx, self.stats, self.tuning, first);
         db.no_touch = session.no_touch;
         let mut cx = Ctx { db, out, session, server: self.server, entry, stats: self.stats, samplers: self.samplers };
         let result = (entry.command.run)(&mut cx, argv);

@@ -146,9 +146,8 @@ impl Worker {
 
     fn is_held_back(&self, session: &Session, entry: &Entry, now: i64) -> bool {
         let writes = Flags::WRITE.or(Flags::MAY_REPLICATE);
-        let queued = |m: &crate::clients::Multi| {
-            m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(writes))
-        };
+        let queued =
+            |m: &crate::clients::Multi| m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(writes));
         let may_replicate = entry.flags().any(writes)
             || (entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued));
         match self.server.pause.kind(now) {
@@ -232,7 +231,14 @@ impl Worker {
 fn allowed_while_subscribed(name: &str) -> bool {
     matches!(
         name,
-        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "ping" | "quit"
+        "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "ping"
+            | "quit"
             | "reset"
     )
 }

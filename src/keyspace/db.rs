@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Keyspace;
 use super::access::{self, Tuning};
 use super::effects::{Effects, Event, notify};
 use super::entry::{self, Entry, NO_EXPIRY, Text};
@@ -15,7 +16,6 @@ use super::lazyfree::Garbage;
 use super::slots::{Held, SLOTS};
 use super::value::{Kind, Value, View, ViewMut};
 use super::waiters::{Waiter, Watch};
-use super::Keyspace;
 use crate::base::slot::key_slot;
 use crate::metrics::ThreadStats;
 use crate::resp::Error;

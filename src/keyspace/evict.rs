@@ -4,11 +4,11 @@
 //! come close to true LRU or LFU. Each round locks one slot to sample and one to evict, never more, and never while a
 //! command holds locks.
 
+use super::EntryRef;
 use super::access::{self, Tuning};
 use super::db::Db;
 use super::entry::NO_EXPIRY;
 use super::sample::Sampler;
-use super::EntryRef;
 use crate::base::slot::key_slot;
 
 const POOL: usize = 16;
@@ -53,7 +53,13 @@ pub struct Evictor {
 
 impl Evictor {
     /// Evicts one key of any database. `on(i)` gives database i; `dbs` is how many there are. False if nothing can be.
-    pub fn evict_one(&mut self, dbs: usize, policy: Policy, samples: usize, mut on: impl FnMut(usize, &mut dyn FnMut(&mut Db<'_>))) -> bool {
+    pub fn evict_one(
+        &mut self,
+        dbs: usize,
+        policy: Policy,
+        samples: usize,
+        mut on: impl FnMut(usize, &mut dyn FnMut(&mut Db<'_>)),
+    ) -> bool {
         if self.policy.replace(policy) != Some(policy) {
             self.pool.clear();
         }
@@ -90,7 +96,14 @@ impl Evictor {
 }
 
 /// Samples one slot into the pool. Whether anything was found.
-fn fill(db: &mut Db<'_>, sampler: &mut Sampler, pool: &mut Vec<Candidate>, policy: Policy, samples: usize, exact: bool) -> bool {
+fn fill(
+    db: &mut Db<'_>,
+    sampler: &mut Sampler,
+    pool: &mut Vec<Candidate>,
+    policy: Policy,
+    samples: usize,
+    exact: bool,
+) -> bool {
     if !db.is_used() {
         return false;
     }

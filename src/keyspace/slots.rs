@@ -47,15 +47,8 @@ unsafe impl Send for Slots {}
 
 impl Slots {
     pub(super) fn new(databases: usize) -> Slots {
-        let slot = |_| Slot {
-            lock: RawMutex::INIT,
-            table: UnsafeCell::new(Dict::new()),
-            extra: UnsafeCell::new(None),
-        };
-        Slots {
-            slots: (0..SLOTS).map(slot).collect(),
-            others: (1..databases).map(|_| AtomicPtr::default()).collect(),
-        }
+        let slot = |_| Slot { lock: RawMutex::INIT, table: UnsafeCell::new(Dict::new()), extra: UnsafeCell::new(None) };
+        Slots { slots: (0..SLOTS).map(slot).collect(), others: (1..databases).map(|_| AtomicPtr::default()).collect() }
     }
     pub(super) fn databases(&self) -> usize {
         self.others.len() + 1

@@ -1,1 +1,128 @@
-//! server
+//! The running server: listeners, workers, connections, signals, periodic work.
+//!
+//! ```text
+//!   main thread                         worker threads (one runtime each)
+//!   accept on every listener  --fd-->   connection tasks: read, decode, execute, write
+//!   signals, once-a-second work         expiry passes over the worker's share of the slots
+//!   lazyfree thread: frees big values
+//! ```
+
+mod accept;
+mod conn;
+mod listen;
+pub mod log;
+mod notify;
+mod periodic;
+mod signals;
+mod stream;
+mod worker;
+
+use std::process::ExitCode;
+
+use crate::base::{alloc, os, siphash, title};
+use crate::commands::Server;
+use crate::config::Config;
+
+/// Runs a server until it is told to end. The exit status: 0 after an orderly end, 1 when it could not start.
+pub fn run(config: Config) -> ExitCode {
+    siphash::randomize();
+    let config: &'static Config = Box::leak(Box::new(config));
+    if config.daemonize() {
+        if let Err(e) = os::daemonize() {
+            eprintln!("Can't run in the background: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    log::init(config);
+    alloc::set_background(config.jemalloc_bg_thread());
+    if config.disable_thp() {
+        os::disable_huge_pages();
+    }
+    let server = Server::new(config);
+    match serve(server) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e}");
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(server: &'static Server) -> Result<(), String> {
+    let config = server.config;
+    tracing::info!("Dunlin {} starting, pid={}", env!("CARGO_PKG_VERSION"), std::process::id());
+    for option in config.without_effect() {
+        tracing::warn!("The option {option} has no effect in this version.");
+    }
+    accept::raise_open_files(config);
+    let listeners = listen::bind_all(config)?;
+    let pid_file = signals::PidFile::write(config);
+    let workers = worker::start_all(server, config.workers())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("Can't make the runtime: {e}"))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let acceptors = accept::Acceptors::new(server, workers.gates());
+        acceptors.listen(listeners);
+        install_hook(server, acceptors.clone());
+        signals::install(server)?;
+        tokio::task::spawn_local(periodic::run(server));
+        show_title(config);
+        tracing::info!("Ready to accept connections");
+        notify::ready();
+        server.stopped().await;
+        acceptors.close();
+        Ok::<(), String>(())
+    })?;
+    notify::stopping();
+    workers.join();
+    listen::remove_socket(config);
+    drop(pid_file);
+    tracing::info!("Dunlin is now ready to exit, bye bye...");
+    Ok(())
+}
+
+/// `set-proc-title`: what `ps` shows.
+fn show_title(config: &Config) {
+    if !config.set_proc_title() {
+        return;
+    }
+    let template = String::from_utf8_lossy(&config.text_of("proc-title-template")).into_owned();
+    let addr = config.bind_addresses().into_iter().next().unwrap_or_else(|| "*".to_owned());
+    let text = title::expand(&template, |name| match name {
+        "title" => Some("dunlin".to_owned()),
+        "listen-addr" => Some(format!("{}:{}", addr.trim_start_matches('-'), config.port())),
+        "server-mode" => Some(String::new()),
+        "port" => Some(config.port().to_string()),
+        "tls-port" => Some("0".to_owned()),
+        "unixsocket" => Some(String::from_utf8_lossy(&config.unixsocket()).into_owned()),
+        "config-file" => Some(config.file().map(|f| f.display().to_string()).unwrap_or_default()),
+        _ => None,
+    });
+    title::set(&text);
+}
+
+/// What CONFIG SET changes outside of the table of options.
+fn install_hook(server: &'static Server, acceptors: accept::Acceptors) {
+    let acceptors = acceptors.remote();
+    server.config.on_change(Box::new(move |config, name| match name {
+        "port" | "bind" => acceptors.rebind(),
+        "maxclients" => accept::check_open_files(config),
+        "jemalloc-bg-thread" => {
+            alloc::set_background(config.jemalloc_bg_thread());
+            Ok(())
+        }
+        "commandlog-slow-execution-max-len" | "commandlog-large-request-max-len" | "commandlog-large-reply-max-len" => {
+            use crate::metrics::LogKind;
+            server.log.trim(LogKind::Slow, config.commandlog_slow_execution_max_len());
+            server.log.trim(LogKind::LargeRequest, config.commandlog_large_request_max_len());
+            server.log.trim(LogKind::LargeReply, config.commandlog_large_reply_max_len());
+            Ok(())
+        }
+        "latency-monitor-threshold" | "requirepass" => Ok(()),
+        _ => Ok(()),
+    }));
+}

@@ -9,8 +9,7 @@ use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 /// All of them.
 pub const COMMANDS: &[&Command] = &[&DISCARD, &EXEC, &MULTI, &UNWATCH, &WATCH];
 
-const OPEN: Flags =
-    Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
+const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY);
 
 /// `MULTI` <https://valkey.io/commands/multi/>
 pub static MULTI: Command = Command::new(
@@ -50,12 +49,13 @@ pub static DISCARD: Command = Command::new(
 )
 .scope(Scope::Watched);
 /// `WATCH key [key ...]` <https://valkey.io/commands/watch/>
-pub static WATCH: Command = Command::new(
-    Meta::new("watch", -2, OPEN, Group::Transactions)
-        .keys(const { &[KeySpec::range(1, -1, 1, KeyFlags::RO)] })
-        .doc("2.2.0", "O(1) for every key.", "Makes the next EXEC depend on keys staying as they are."),
-    watch,
-);
+pub static WATCH: Command =
+    Command::new(
+        Meta::new("watch", -2, OPEN, Group::Transactions)
+            .keys(const { &[KeySpec::range(1, -1, 1, KeyFlags::RO)] })
+            .doc("2.2.0", "O(1) for every key.", "Makes the next EXEC depend on keys staying as they are."),
+        watch,
+    );
 /// `UNWATCH` <https://valkey.io/commands/unwatch/>
 pub static UNWATCH: Command = Command::new(
     Meta::new("unwatch", 1, OPEN, Group::Transactions).doc("2.2.0", "O(1)", "Forgets all watched keys."),

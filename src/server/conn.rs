@@ -1,0 +1,576 @@
+//! One connection: read until it would block, decode, execute, write, wait.
+//!
+//! A connection without a partial request reads into the buffer that all connections of its worker share, and replies
+//! from the worker's output; both are free again before the next await. Only what is left over (half a request, replies
+//! that the socket had no room for) takes memory of the connection's own, so an idle connection costs next to nothing.
+//!
+//! A turn is one read, cut short after [`TURN_NS`], so that a busy connection does not keep its worker from the others. A
+//! client that does not read its replies is not read from any more once [`MAX_UNSENT`] bytes wait for it.
+//!
+//! States of the own buffer `buf`: empty; a partial request, whose progress is in `decode`; or, while the client is
+//! blocked or paused, whole requests that nobody has looked at (`decode` is fresh then).
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::accept::Accepted;
+use super::stream::Stream;
+use super::worker::Shared;
+use crate::base::clock;
+use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
+use crate::commands::Server;
+use crate::exec::{Stop, Turn};
+use crate::resp::{Arg, Decoder, Limits, Out, Step};
+
+/// Requests decoded before they are executed.
+const TURN_REQUESTS: usize = 64;
+/// How long one connection may go on before others get their turn, ns.
+const TURN_NS: u64 = 1_000_000;
+/// Unsent bytes above which a connection is not read from.
+const MAX_UNSENT: usize = 128 << 20;
+/// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
+const MAX_GROWTH: usize = 1 << 20;
+/// Output buffers above this size are given back once empty.
+const KEEP_OUT: usize = 64 << 10;
+/// A client that must still authenticate may not make us hold more than this.
+const MAX_UNAUTHENTICATED: usize = 1 << 20;
+
+/// The progress of decoding.
+#[derive(Default)]
+struct Decode {
+    decoder: Decoder,
+    /// Arguments of the requests decoded so far, those of a partial one last.
+    args: Vec<Arg>,
+    /// How many each whole request has.
+    counts: Vec<u32>,
+    /// Where decoding goes on.
+    pos: usize,
+    /// Where the request at `pos` began.
+    frame: usize,
+}
+
+struct Conn {
+    server: &'static Server,
+    shared: Rc<RefCell<Shared>>,
+    stream: Stream,
+    session: Session,
+    buf: Vec<u8>,
+    decode: Decode,
+    /// Replies that did not fit into the socket.
+    out: Out,
+    /// Unix ms since which the output is over the soft limit; 0: it is not.
+    soft_since: i64,
+    /// A pause holds the first request in `buf` back.
+    paused: bool,
+    /// `buf` has something new to decode.
+    pending: bool,
+}
+
+/// Why a connection woke up.
+enum Wake {
+    Mail,
+    Readable,
+    Writable,
+    Timer,
+}
+
+/// How [`execute`] ended.
+enum Halt {
+    /// Everything was executed.
+    Clean,
+    /// A request goes on past the end; it begins at `frame`.
+    Partial,
+    /// The first so many decoded requests were executed, and for now no more shall be.
+    Left { done: usize, paused: bool },
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker: usize, accepted: Accepted) {
+    let now = clock::now_ms();
+    let Ok((stream, client)) = open(server, worker, accepted, now) else { return };
+    let client = Arc::new(client);
+    server.registry.add(client.clone());
+    shared.borrow().exec.stats.connections_received.add(1);
+    let session = Session::new(client, server.config.requirepass().is_empty());
+    let mut conn = Conn {
+        server,
+        shared,
+        stream,
+        session,
+        buf: Vec::new(),
+        decode: Decode::default(),
+        out: Out::default(),
+        soft_since: 0,
+        paused: false,
+        pending: false,
+    };
+    conn.run().await;
+    conn.leave();
+}
+
+fn open(server: &Server, worker: usize, accepted: Accepted, now: i64) -> io::Result<(Stream, Client)> {
+    let mut client = Client { id: server.registry.next_id(), worker, created: now, ..Client::default() };
+    let stream = match accepted {
+        Accepted::Tcp(s) => {
+            s.set_nodelay(true)?;
+            let keepalive = server.config.tcp_keepalive();
+            if keepalive > 0 {
+                let time = Duration::from_secs(keepalive);
+                let probe = Duration::from_secs((keepalive / 3).max(1));
+                let k = socket2::TcpKeepalive::new().with_time(time).with_interval(probe).with_retries(3);
+                socket2::SockRef::from(&s).set_tcp_keepalive(&k)?;
+            }
+            client.addr = s.peer_addr()?.to_string();
+            client.laddr = s.local_addr()?.to_string();
+            client.fd = s.as_raw_fd();
+            Stream::Tcp(tokio::net::TcpStream::from_std(s)?)
+        }
+        Accepted::Unix(s, path) => {
+            client.addr = format!("{path}:0");
+            client.laddr = client.addr.clone();
+            client.fd = s.as_raw_fd();
+            client.flags.store(flags::UNIX, Relaxed);
+            Stream::Unix(tokio::net::UnixStream::from_std(s)?)
+        }
+    };
+    client.active.store(now, Relaxed);
+    client.resp.store(2, Relaxed);
+    client.names.lock().user = b"default".to_vec();
+    Ok((stream, client))
+}
+
+impl Conn {
+    async fn run(&mut self) {
+        loop {
+            match self.wait().await {
+                Ok(Wake::Mail) => self.mail(),
+                Ok(Wake::Readable) => {
+                    if !self.read() {
+                        return;
+                    }
+                }
+                Ok(Wake::Writable) => {}
+                Ok(Wake::Timer) => self.timer(),
+                Err(_) => return,
+            }
+            self.work();
+            if !self.flush() || self.is_over() {
+                return;
+            }
+        }
+    }
+    /// Whether requests have to wait.
+    fn is_blocked(&self) -> bool {
+        self.session.waiting.is_some() || self.paused
+    }
+
+    /// Waits for mail, for the socket, or for a deadline.
+    async fn wait(&mut self) -> io::Result<Wake> {
+        if self.pending && !self.is_blocked() {
+            // More requests are here already; others first.
+            tokio::task::yield_now().await;
+            return Ok(Wake::Writable);
+        }
+        let deadline = self.deadline();
+        let may_read = self.out.len() < MAX_UNSENT && self.session.close == Close::No;
+        let (stream, session, unsent) = (&self.stream, &self.session, !self.out.is_empty());
+        let mut waiting = std::pin::pin!(poll_fn(|cx| {
+            if session.client.mailbox.poll(cx).is_ready() {
+                return Poll::Ready(Ok(Wake::Mail));
+            }
+            if unsent {
+                if let Poll::Ready(r) = stream.poll_write_ready(cx) {
+                    return Poll::Ready(r.map(|()| Wake::Writable));
+                }
+            }
+            if may_read {
+                if let Poll::Ready(r) = stream.poll_read_ready(cx) {
+                    return Poll::Ready(r.map(|()| Wake::Readable));
+                }
+            }
+            Poll::Pending
+        }));
+        match deadline {
+            None => waiting.await,
+            Some(at) => {
+                let left = Duration::from_millis((at - clock::now_ms()).max(0) as u64);
+                tokio::time::timeout(left, &mut waiting).await.unwrap_or(Ok(Wake::Timer))
+            }
+        }
+    }
+    /// Unix ms at which something is to be done without being asked.
+    fn deadline(&self) -> Option<i64> {
+        let blocked = self.session.waiting.as_ref().and_then(|w| w.1);
+        let paused = self.paused.then(|| self.server.pause.until());
+        let limit = self.server.config.output_limit(self.class());
+        let soft = (self.soft_since > 0).then(|| self.soft_since + limit.soft_seconds as i64 * 1000 + 1);
+        [blocked, paused, soft].into_iter().flatten().min()
+    }
+
+    /// Reads once, and executes what came. False if the connection is at its end.
+    fn read(&mut self) -> bool {
+        let mut guard = self.shared.borrow_mut();
+        let Shared { exec, read, out } = &mut *guard;
+        let blocked = self.session.waiting.is_some() || self.paused;
+        let own = !self.buf.is_empty() || blocked;
+        let result = if own {
+            let unread = self.buf.len() - self.decode.pos.min(self.buf.len());
+            let room = self.decode.decoder.wants(unread).clamp(16 << 10, MAX_GROWTH);
+            let at = self.buf.len();
+            self.buf.resize(at + room, 0);
+            let result = self.stream.try_read(&mut self.buf[at..]);
+            self.buf.truncate(at + *result.as_ref().unwrap_or(&0));
+            result
+        } else {
+            self.stream.try_read(read)
+        };
+        let n = match result {
+            // The other end sends no more. What it has asked for it still gets.
+            Ok(0) if !self.out.is_empty() => {
+                self.session.close = Close::AfterReply;
+                return true;
+            }
+            Ok(0) => return false,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(e) => {
+                tracing::debug!("Reading from client: {e}");
+                return false;
+            }
+        };
+        exec.stats.net_in.add(n as u64);
+        exec.stats.reads_processed.add(1);
+        let c = &self.session.client;
+        c.net_in.store(c.net_in.load(Relaxed) + n as u64, Relaxed);
+        if own {
+            self.pending = true;
+            let held = self.buf.len();
+            c.qbuf.store(held, Relaxed);
+            c.qbuf_free.store(self.buf.capacity() - held, Relaxed);
+            let limit = self.server.config.client_query_buffer_limit();
+            if held > limit || (held > MAX_UNAUTHENTICATED && !self.session.authenticated) {
+                exec.stats.query_limit_disconnections.add(1);
+                tracing::warn!("Closing client that reached max query buffer length: {}", c.addr);
+                return false;
+            }
+            return true;
+        }
+        c.qbuf.store(n, Relaxed);
+        c.qbuf_free.store(read.len() - n, Relaxed);
+        // The plain case: everything that came is executed where it is, and the replies go out where they are.
+        out.set_proto(self.out.proto());
+        let bytes = &mut read[..n];
+        let halt = execute(self.server, exec, &mut self.session, bytes, &mut self.decode, out);
+        match halt {
+            Halt::Clean => self.decode.reset(),
+            Halt::Partial => {
+                self.buf.extend_from_slice(&bytes[self.decode.frame..]);
+                self.decode.shift();
+            }
+            Halt::Left { done, paused } => {
+                self.buf = self.decode.unread(bytes, done);
+                self.paused = paused;
+                self.pending = !self.buf.is_empty();
+            }
+        }
+        self.out.set_proto(out.proto());
+        c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+        if self.out.is_empty() && !out.is_empty() {
+            if let Err(e) = send(&self.stream, out, &self.session, exec) {
+                tracing::debug!("Writing to client: {e}");
+                out.clear();
+                return false;
+            }
+        }
+        if !out.is_empty() {
+            self.out.append(out);
+        }
+        out.shrink(KEEP_OUT);
+        true
+    }
+
+    /// Executes what is new in the connection's own buffer.
+    fn work(&mut self) {
+        // Looked at anew whenever the connection wakes: the pause may be over, or of another kind.
+        self.paused = false;
+        if !self.pending || self.is_blocked() || self.session.close != Close::No {
+            return;
+        }
+        self.pending = false;
+        let mut guard = self.shared.borrow_mut();
+        let mut buf = std::mem::take(&mut self.buf);
+        let halt = execute(self.server, &mut guard.exec, &mut self.session, &mut buf, &mut self.decode, &mut self.out);
+        match halt {
+            Halt::Clean => self.decode.reset(),
+            Halt::Partial => {
+                buf.drain(..self.decode.frame);
+                self.decode.shift();
+                self.buf = buf;
+            }
+            Halt::Left { done, paused } => {
+                self.buf = self.decode.unread(&buf, done);
+                self.paused = paused;
+                self.pending = !self.buf.is_empty();
+            }
+        }
+        c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+    }
+
+    /// Takes what others sent.
+    fn mail(&mut self) {
+        let client = self.session.client.clone();
+        for mail in client.mailbox.take() {
+            match mail {
+                Mail::Push(bytes) => self.out.raw(&bytes),
+                Mail::Reply(bytes) => {
+                    if self.session.reply == ReplyMode::On {
+                        self.out.raw(&bytes);
+                    }
+                    self.end_wait();
+                }
+            }
+        }
+    }
+    /// The blocking command is through.
+    fn end_wait(&mut self) {
+        if let Some((waiter, _)) = self.session.waiting.take() {
+            let client = &self.session.client;
+            *client.blocked.lock() = None;
+            client.set(flags::BLOCKED, false);
+            client.active.store(clock::now_ms(), Relaxed);
+            self.shared.borrow_mut().exec.forget_waiter(&waiter, clock::now_ms());
+            self.pending = !self.buf.is_empty();
+        }
+    }
+    /// A deadline passed.
+    fn timer(&mut self) {
+        let now = clock::now_ms();
+        if let Some((waiter, deadline)) = &mut self.session.waiting {
+            if deadline.is_some_and(|at| at <= now) {
+                if waiter.claim() {
+                    let reply = waiter.on_timeout.clone();
+                    self.out.raw(&reply);
+                    self.end_wait();
+                } else {
+                    // Somebody is serving it right now: the reply is on its way, or the wait goes on for a moment.
+                    *deadline = Some(now + 1);
+                }
+            }
+        }
+    }
+
+    /// The class of output buffer limits: 0 normal, 2 pubsub.
+    fn class(&self) -> usize {
+        if self.session.subscriptions() > 0 { 2 } else { 0 }
+    }
+    /// Writes what fits, and sees to the limits. False if the connection is at its end.
+    fn flush(&mut self) -> bool {
+        if !self.out.is_empty() {
+            let mut guard = self.shared.borrow_mut();
+            if let Err(e) = send(&self.stream, &mut self.out, &self.session, &mut guard.exec) {
+                tracing::debug!("Writing to client: {e}");
+                return false;
+            }
+            if self.out.is_empty() {
+                self.out.shrink(0);
+            }
+        }
+        let unsent = self.out.len();
+        let client = &self.session.client;
+        client.out.store(unsent, Relaxed);
+        client.out_capacity.store(self.out.capacity(), Relaxed);
+        if unsent == 0 {
+            self.soft_since = 0;
+            return true;
+        }
+        client.out_peak.fetch_max(unsent, Relaxed);
+        let limit = self.server.config.output_limit(self.class());
+        let now = clock::now_ms();
+        let over_hard = limit.hard > 0 && unsent as u64 >= limit.hard;
+        let over_soft = limit.soft > 0 && unsent as u64 >= limit.soft;
+        if !over_soft {
+            self.soft_since = 0;
+        } else if self.soft_since == 0 {
+            self.soft_since = now;
+        }
+        if over_hard || (over_soft && now - self.soft_since > limit.soft_seconds as i64 * 1000) {
+            self.shared.borrow().exec.stats.output_limit_disconnections.add(1);
+            tracing::warn!(
+                "Client id={} addr={} closed for overcoming of output buffer limits.",
+                client.id,
+                client.addr
+            );
+            return false;
+        }
+        true
+    }
+    fn is_over(&self) -> bool {
+        let ends = match self.session.close {
+            Close::No => self.server.is_stopping(),
+            Close::AfterReply => self.out.is_empty(),
+            Close::Now => true,
+        };
+        ends || self.session.client.mailbox.is_closing()
+    }
+
+    /// What a connection leaves behind is put in order.
+    fn leave(&mut self) {
+        let now = clock::now_ms();
+        let client = self.session.client.clone();
+        if let Some((waiter, _)) = self.session.waiting.take() {
+            waiter.claim();
+            *client.blocked.lock() = None;
+            self.shared.borrow_mut().exec.forget_waiter(&waiter, now);
+        }
+        self.shared.borrow_mut().exec.end_transaction(&mut self.session, now);
+        crate::commands::pubsub::leave(&mut self.session, &self.server.pubsub);
+        if self.session.monitor {
+            self.server.registry.count_monitor(false);
+        }
+        self.server.registry.remove(client.id);
+    }
+}
+
+fn c_sizes(client: &Client, used: usize, capacity: usize) {
+    client.qbuf.store(used, Relaxed);
+    client.qbuf_free.store(capacity - used, Relaxed);
+}
+
+impl Decode {
+    fn reset(&mut self) {
+        self.args.clear();
+        self.counts.clear();
+        self.decoder = Decoder::default();
+        self.pos = 0;
+        self.frame = 0;
+    }
+    /// The bytes before `frame` are gone.
+    fn shift(&mut self) {
+        for a in &mut self.args {
+            a.start -= self.frame as u32;
+            a.end -= self.frame as u32;
+        }
+        self.pos -= self.frame;
+        self.frame = 0;
+    }
+    /// The bytes of the requests that were not executed, decoded (from number `done` on) or not, to be decoded again.
+    fn unread(&mut self, buf: &[u8], done: usize) -> Vec<u8> {
+        let mut left = Vec::new();
+        let mut at: usize = self.counts[..done].iter().map(|c| *c as usize).sum();
+        for &argc in &self.counts[done..] {
+            left.extend_from_slice(format!("*{argc}\r\n").as_bytes());
+            for a in &self.args[at..at + argc as usize] {
+                left.extend_from_slice(format!("${}\r\n", a.end - a.start).as_bytes());
+                left.extend_from_slice(a.of(buf));
+                left.extend_from_slice(b"\r\n");
+            }
+            at += argc as usize;
+        }
+        left.extend_from_slice(&buf[self.frame..]);
+        self.reset();
+        left
+    }
+}
+
+/// Decodes and executes what is in the buffer, to its end unless something stops it.
+fn execute(
+    server: &'static Server,
+    exec: &mut crate::exec::Worker,
+    session: &mut Session,
+    buf: &mut [u8],
+    d: &mut Decode,
+    out: &mut Out,
+) -> Halt {
+    let start = clock::mono_ns();
+    let now = clock::now_ms();
+    session.client.active.store(now, Relaxed);
+    loop {
+        let limits = Limits {
+            bulk: server.config.proto_max_bulk_len() as u64,
+            unauthenticated: !session.authenticated,
+            ..Limits::default()
+        };
+        // Authentication changes the limits: then one request at a time.
+        let most = if limits.unauthenticated { 1 } else { TURN_REQUESTS };
+        d.counts.clear();
+        let (mut more, mut wrong) = (false, None);
+        while d.counts.len() < most {
+            match d.decoder.next(buf, &mut d.pos, &mut d.args, &limits) {
+                Ok(Step::Request(n)) => {
+                    d.counts.push(n as u32);
+                    d.frame = d.pos;
+                }
+                Ok(Step::Nothing) => d.frame = d.pos,
+                Ok(Step::More) => {
+                    more = true;
+                    break;
+                }
+                Err(e) => {
+                    wrong = Some(e);
+                    break;
+                }
+            }
+        }
+        if !d.counts.is_empty() {
+            let whole = d.args.len() - d.decoder.partial_args();
+            let turn = Turn { buf, args: &d.args[..whole], counts: &d.counts, now };
+            let (done, stop) = exec.run(session, &turn, out);
+            if stop != Stop::No {
+                if session.close != Close::No {
+                    return Halt::Clean;
+                }
+                return Halt::Left { done, paused: stop == Stop::Paused };
+            }
+            d.args.drain(..whole);
+        }
+        if let Some(e) = wrong {
+            tracing::debug!("Protocol error ({e:?}) from client {}", session.client.addr);
+            exec.stats.error_replies.add(1);
+            out.error(&e.reply());
+            session.close = Close::AfterReply;
+            return Halt::Clean;
+        }
+        if more {
+            return if d.frame == buf.len() { Halt::Clean } else { Halt::Partial };
+        }
+        if clock::mono_ns() - start > TURN_NS && d.frame < buf.len() {
+            d.counts.clear();
+            return Halt::Left { done: 0, paused: false };
+        }
+    }
+}
+
+/// Writes what fits.
+fn send(stream: &Stream, out: &mut Out, session: &Session, exec: &mut crate::exec::Worker) -> io::Result<()> {
+    while !out.is_empty() {
+        let written = match out.plain() {
+            Some(bytes) => stream.try_write(bytes),
+            None => {
+                let mut slices = [IoSlice::new(b""); 64];
+                let n = out.slices(&mut slices);
+                stream.try_write_vectored(&slices[..n])
+            }
+        };
+        match written {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                exec.stats.net_out.add(n as u64);
+                exec.stats.writes_processed.add(1);
+                let c = &session.client;
+                c.net_out.store(c.net_out.load(Relaxed) + n as u64, Relaxed);
+                out.consume(n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
