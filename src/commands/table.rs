@@ -1,10 +1,10 @@
 //! Every command. A group lists its own; a command not listed does not exist.
 
-use super::{Command, connection, generic, hash, list, pubsub, server, set, string, transactions, zset};
+use super::{Command, connection, generic, hash, list, pubsub, scripting, server, set, string, transactions, zset};
 
 /// All commands, group by group.
 pub fn all() -> Vec<&'static Command> {
-    let groups: [&[&Command]; 10] = [
+    let groups: [&[&Command]; 11] = [
         string::COMMANDS,
         list::COMMANDS,
         hash::COMMANDS,
@@ -14,6 +14,7 @@ pub fn all() -> Vec<&'static Command> {
         connection::COMMANDS,
         pubsub::COMMANDS,
         transactions::COMMANDS,
+        scripting::COMMANDS,
         server::COMMANDS,
     ];
     groups.concat()
