@@ -12,6 +12,7 @@ pub mod config;
 pub mod exec;
 pub mod keyspace;
 pub mod metrics;
+pub mod persist;
 pub mod pubsub;
 pub mod resp;
 pub mod server;

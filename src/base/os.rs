@@ -170,6 +170,36 @@ pub fn disable_huge_pages() -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
 }
 
+static COLLATES: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Chooses the locale that [`collate`] compares by; empty: the environment's. False if the system has no such locale.
+pub fn set_collation(locale: &str) -> bool {
+    let Ok(name) = std::ffi::CString::new(locale) else { return false };
+    // SAFETY: a valid C string; the returned one is only looked at here, before the locale can change again.
+    let (known, bytewise) = unsafe {
+        let set = libc::setlocale(libc::LC_COLLATE, name.as_ptr());
+        let known = !set.is_null();
+        (known, known && matches!(std::ffi::CStr::from_ptr(set).to_bytes(), b"C" | b"POSIX"))
+    };
+    if known {
+        COLLATES.store(!bytewise, std::sync::atomic::Ordering::Relaxed);
+    }
+    known
+}
+
+/// Compares two strings by the rules of the locale (`locale-collate`); byte by byte in the C locale.
+pub fn collate(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    if !COLLATES.load(std::sync::atomic::Ordering::Relaxed) {
+        return a.cmp(b);
+    }
+    match (std::ffi::CString::new(a), std::ffi::CString::new(b)) {
+        // SAFETY: valid C strings.
+        (Ok(x), Ok(y)) => unsafe { libc::strcoll(x.as_ptr(), y.as_ptr()) }.cmp(&0),
+        // A NUL inside is nothing that a locale knows.
+        _ => a.cmp(b),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

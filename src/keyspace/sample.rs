@@ -47,6 +47,10 @@ impl Sampler {
         let at = rng::below(self.total);
         Some(self.sums.partition_point(|s| *s <= at) as u16)
     }
+    /// How many keys there were when the sums were made.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
     /// Forgets the sums.
     pub fn forget(&mut self) {
         self.sums.clear();

@@ -112,9 +112,6 @@ impl Held {
     pub(super) fn new(slots: &'static Slots) -> Held {
         Held { slots, bits: Box::new([0; SLOTS / 64]), list: Vec::new(), all: false }
     }
-    pub(super) fn slots(&self) -> &'static Slots {
-        self.slots
-    }
     /// Locks these slots, in any order and with repetitions. Nothing may be held.
     #[inline]
     pub fn lock(&mut self, slots: &mut [u16]) {

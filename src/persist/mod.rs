@@ -1,1 +1,3 @@
-//! persist
+//! Data as bytes that outlive the process or travel to another.
+
+pub mod rdb;

@@ -35,6 +35,9 @@ pub fn run(config: Config) -> ExitCode {
     }
     log::init(config);
     alloc::set_background(config.jemalloc_bg_thread());
+    if let Err(e) = set_locale(config) {
+        tracing::warn!("{e}");
+    }
     if config.disable_thp() {
         os::disable_huge_pages();
     }
@@ -105,6 +108,11 @@ fn show_title(config: &Config) {
     title::set(&text);
 }
 
+fn set_locale(config: &Config) -> Result<(), String> {
+    let name = String::from_utf8_lossy(&config.locale_collate()).into_owned();
+    if os::set_collation(&name) { Ok(()) } else { Err("Invalid locale name".to_owned()) }
+}
+
 /// What CONFIG SET changes outside of the table of options.
 fn install_hook(server: &'static Server, acceptors: accept::Acceptors) {
     let acceptors = acceptors.remote();
@@ -122,7 +130,7 @@ fn install_hook(server: &'static Server, acceptors: accept::Acceptors) {
             server.log.trim(LogKind::LargeReply, config.commandlog_large_reply_max_len());
             Ok(())
         }
-        "latency-monitor-threshold" | "requirepass" => Ok(()),
+        "locale-collate" => set_locale(config),
         _ => Ok(()),
     }));
 }

@@ -1,6 +1,52 @@
-//! generic commands.
+//! Commands on keys, whatever they hold.
 
-use super::Command;
+pub mod copy;
+pub mod del;
+pub mod dump;
+pub mod expire;
+pub mod keys;
+pub mod object;
+pub mod rename;
+pub mod scan;
+pub mod sort;
+pub mod ttl;
+
+use super::{Command, Ctx};
+use crate::keyspace::notify;
 
 /// All of them.
-pub const COMMANDS: &[&Command] = &[];
+pub const COMMANDS: &[&Command] = &[
+    &copy::COPY,
+    &del::DEL,
+    &dump::DUMP,
+    &del::EXISTS,
+    &expire::EXPIRE,
+    &expire::EXPIREAT,
+    &ttl::EXPIRETIME,
+    &keys::KEYS,
+    &copy::MOVE,
+    &object::OBJECT,
+    &expire::PERSIST,
+    &expire::PEXPIRE,
+    &expire::PEXPIREAT,
+    &ttl::PEXPIRETIME,
+    &ttl::PTTL,
+    &keys::RANDOMKEY,
+    &rename::RENAME,
+    &rename::RENAMENX,
+    &dump::RESTORE,
+    &scan::SCAN,
+    &sort::SORT,
+    &sort::SORT_RO,
+    &del::TOUCH,
+    &ttl::TTL,
+    &object::TYPE,
+    &del::UNLINK,
+    &keys::WAIT,
+];
+
+/// A key was deleted by the command.
+fn deleted(cx: &mut Ctx<'_>, key: &[u8]) {
+    cx.db.notify(notify::GENERIC, "del", key);
+    cx.db.modified(key, 1);
+}

@@ -15,7 +15,7 @@ rows! {
     /// Refuse writes after a failed snapshot.
     "stop-writes-on-bgsave-error": Bool, = "yes", MUTABLE | DORMANT;
     /// Compress strings in snapshots.
-    "rdbcompression": Bool, = "yes", MUTABLE | DORMANT;
+    "rdbcompression": Bool, = "yes", MUTABLE, rdbcompression -> bool;
     /// End snapshots with a checksum.
     "rdbchecksum": Bool, = "yes", IMMUTABLE | DORMANT;
     /// Remove snapshots that were only made for replicas.

@@ -1,0 +1,129 @@
+//! DUMP and RESTORE: a value as a payload that another server takes.
+//!
+//! A payload is the value in RDB form, two bytes of version, and a CRC-64 of all before it, little endian.
+
+use super::super::options::{self, is};
+use super::super::{CmdResult, Command, Ctx};
+use super::deleted;
+use crate::base::crc64;
+use crate::keyspace::{NO_EXPIRY, access, notify};
+use crate::persist::rdb;
+use crate::resp::Error;
+use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
+
+/// `DUMP key` <https://valkey.io/commands/dump/>
+pub static DUMP: Command = Command::new(
+    Meta::new("dump", 2, Flags::READONLY, Group::Generic)
+        .keys(const { &[KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS))] })
+        .doc("2.6.0", "O(N) where N is the size of the value.", "Returns the value of a key in a form for RESTORE.")
+        .tips(&["nondeterministic_output"]),
+    dump,
+);
+/// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]`
+/// <https://valkey.io/commands/restore/>
+pub static RESTORE: Command = Command::new(
+    Meta::new("restore", -4, Flags::WRITE.or(Flags::DENYOOM), Group::Generic)
+        .cat(crate::spec::Cat::DANGEROUS)
+        .keys(const { &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))] })
+        .doc("2.6.0", "O(N) where N is the size of the value.", "Makes a key of the value that DUMP returned."),
+    restore,
+);
+
+/// The newest version that is read.
+const NEWEST: u16 = 80;
+/// Versions that no server writes: between Redis's and Valkey's numbers.
+const FOREIGN: std::ops::RangeInclusive<u16> = 12..=79;
+
+fn dump(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let compress = cx.config().rdbcompression();
+    let Some(e) = cx.db.read(args[1]) else {
+        cx.out.null();
+        return Ok(());
+    };
+    let mut w = rdb::Writer::new(compress);
+    let version = rdb::write_value(&mut w, e.view());
+    w.bytes.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64::crc64(&w.bytes);
+    w.bytes.extend_from_slice(&crc.to_le_bytes());
+    cx.out.bulk(&w.bytes);
+    Ok(())
+}
+
+/// The value in a payload, if version and checksum are right.
+fn body(payload: &[u8]) -> Option<&[u8]> {
+    let (rest, crc) = payload.split_last_chunk::<8>()?;
+    let (body, version) = rest.split_last_chunk::<2>()?;
+    let version = u16::from_le_bytes(*version);
+    let crc = u64::from_le_bytes(*crc);
+    (version <= NEWEST && !FOREIGN.contains(&version) && (crc == 0 || crc == crc64::crc64(rest))).then_some(body)
+}
+
+fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let (key, payload) = (args[1], args[3]);
+    let (mut replace, mut absolute, mut idle, mut freq) = (false, false, None, None);
+    let mut rest = args[4..].iter();
+    while let Some(word) = rest.next() {
+        match rest.as_slice().first() {
+            _ if is(word, "REPLACE") => replace = true,
+            _ if is(word, "ABSTTL") => absolute = true,
+            Some(n) if is(word, "IDLETIME") && freq.is_none() => {
+                let n = options::int(n)?;
+                idle = Some(u64::try_from(n).map_err(|_| Error::new("ERR Invalid IDLETIME value, must be >= 0"))?);
+                rest.next();
+            }
+            Some(n) if is(word, "FREQ") && idle.is_none() => {
+                let n = options::int(n)?;
+                let n = u8::try_from(n).map_err(|_| Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255"))?;
+                freq = Some(n);
+                rest.next();
+            }
+            _ => return Err(Error::SYNTAX),
+        }
+    }
+    if !replace && cx.db.read(key).is_some() {
+        return Err(Error::new("BUSYKEY Target key name already exists."));
+    }
+    let ttl = options::int(args[2])?;
+    if ttl < 0 {
+        return Err(Error::new("ERR Invalid TTL value, must be >= 0"));
+    }
+    let body = body(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let mut reader = rdb::Reader::new(body);
+    let limits = cx.server.limits();
+    let value = rdb::read_value(&mut reader, &limits, cx.db.now).ok().filter(|_| reader.rest().is_empty());
+    let value = value.ok_or(Error::new("ERR Bad data format"))?;
+    let expiry = match ttl {
+        0 => NO_EXPIRY,
+        t if absolute => t,
+        t => t.checked_add(cx.db.now).ok_or(Error::new("ERR Invalid TTL value, must be >= 0"))?,
+    };
+    let replaced = replace && cx.db.delete(key, cx.db.tuning().lazy_server_del);
+    if expiry != NO_EXPIRY && expiry <= cx.db.now {
+        if replaced {
+            cx.db.effect(&[b"DEL", key]);
+            deleted(cx, key);
+        }
+        cx.out.ok();
+        return Ok(());
+    }
+    cx.db.insert(key, value, expiry);
+    let (now, lfu) = (cx.db.now, cx.db.tuning().lfu);
+    if let Some(e) = cx.db.peek(key) {
+        match (idle, freq) {
+            (Some(seconds), _) if !lfu => e.set_access(access::bits_for_idle(seconds, now)),
+            (_, Some(freq)) if lfu => e.set_access(access::bits_for_frequency(freq, now)),
+            _ => {}
+        }
+    }
+    if expiry != NO_EXPIRY && !absolute {
+        let mut argv = args.to_vec();
+        let mut digits = itoa::Buffer::new();
+        argv[2] = digits.format(expiry).as_bytes();
+        argv.push(b"ABSTTL");
+        cx.db.effect(&argv);
+    }
+    cx.db.notify(notify::GENERIC, "restore", key);
+    cx.db.modified(key, 1);
+    cx.out.ok();
+    Ok(())
+}

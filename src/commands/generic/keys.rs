@@ -1,0 +1,99 @@
+//! KEYS, RANDOMKEY, WAIT.
+
+use super::super::{CmdResult, Command, Ctx, Scope, options};
+use crate::base::glob;
+use crate::keyspace::SLOTS;
+use crate::spec::{Flags, Group, Meta};
+
+/// `KEYS pattern` <https://valkey.io/commands/keys/>
+pub static KEYS: Command = Command::new(
+    Meta::new("keys", 2, Flags::READONLY, Group::Generic)
+        .cat(crate::spec::Cat::DANGEROUS)
+        .doc("1.0.0", "O(N) with N being the number of keys.", "Returns all keys that match a pattern.")
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"]),
+    keys,
+)
+.scope(Scope::All);
+/// `RANDOMKEY` <https://valkey.io/commands/randomkey/>
+pub static RANDOMKEY: Command =
+    Command::new(
+        Meta::new("randomkey", 1, Flags::READONLY, Group::Generic)
+            .doc("1.0.0", "O(1)", "Returns a random key.")
+            .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"]),
+        randomkey,
+    )
+    .scope(Scope::Own);
+/// `WAIT numreplicas timeout` <https://valkey.io/commands/wait/>. There are no replicas yet, so none ever confirms.
+pub static WAIT: Command = Command::new(
+    Meta::new("wait", 3, Flags::BLOCKING, Group::Generic)
+        .cat(crate::spec::Cat::CONNECTION)
+        .doc("3.0.0", "O(1)", "Waits until replicas have confirmed the writes of this connection, and counts them.")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+    |cx, args| {
+        options::int(args[1])?;
+        options::int_in(args[2], 0, i64::MAX, Some("ERR timeout is not an integer or out of range")).or_else(|e| {
+            match options::int(args[2]) {
+                Ok(n) if n < 0 => Err(crate::resp::Error::NEG_TIMEOUT),
+                _ => Err(e),
+            }
+        })?;
+        cx.out.int(0);
+        Ok(())
+    },
+);
+
+fn keys(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let pattern = args[1];
+    let all = pattern == b"*";
+    let mark = cx.out.later();
+    let mut n = 0;
+    if cx.db.is_used() {
+        for slot in 0..SLOTS as u16 {
+            if cx.db.slot_len(slot) == 0 {
+                continue;
+            }
+            let mut pos = 0;
+            loop {
+                pos = cx.db.scan_slot(slot, pos, |e| {
+                    if all || glob::matches(pattern, e.key(), false) {
+                        cx.out.bulk(e.key());
+                        n += 1;
+                    }
+                });
+                if pos == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    cx.out.array_at(mark, n);
+    Ok(())
+}
+
+fn randomkey(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
+    let index = cx.db.index();
+    if cx.samplers.len() <= index {
+        cx.samplers.resize_with(index + 1, Default::default);
+    }
+    // The sums of an earlier draw serve again while the number of keys is the same. Keys whose time is over are drawn
+    // too, so it may take some tries; where all are over, there is none.
+    let keys = cx.server.metrics.keys(index);
+    for attempt in 0..100 {
+        let sampler = &mut cx.samplers[index];
+        let exact = attempt == 1 || sampler.total() != keys;
+        let Some(slot) = sampler.slot(&mut cx.db, exact) else { break };
+        let (out, now) = (&mut *cx.out, cx.db.now);
+        let found = cx.db.with_slot(slot, |db| match db.random_in_slot(slot) {
+            Some(e) if !e.is_expired(now) => {
+                out.bulk(e.key());
+                true
+            }
+            _ => false,
+        });
+        if found {
+            return Ok(());
+        }
+    }
+    cx.out.null();
+    Ok(())
+}

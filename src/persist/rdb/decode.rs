@@ -1,0 +1,286 @@
+//! Bytes to values. The bytes may be anything: every length is checked against what is there before it is believed.
+
+use std::collections::HashSet;
+
+use super::kind;
+use crate::base::num;
+use crate::keyspace::Value;
+use crate::types::hash::Expiry;
+use crate::types::intset::Intset;
+use crate::types::listpack::{Listpack, Malformed};
+use crate::types::quicklist::Quicklist;
+use crate::types::{Hash, Limits, List, Set, ZSet, lzf};
+
+/// The bytes are no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadPayload {
+    /// They end too early, or contradict themselves.
+    Malformed,
+    /// They are of a type that this version does not know.
+    UnknownType(u8),
+}
+
+impl From<Malformed> for BadPayload {
+    fn from(_: Malformed) -> Self {
+        BadPayload::Malformed
+    }
+}
+
+type Result<T> = std::result::Result<T, BadPayload>;
+
+/// A compressed string may claim to be at most this many times as long: LZF cannot do better.
+const LZF_RATIO: usize = 264;
+
+/// Bytes being read.
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+enum Length {
+    Plain(u64),
+    Special(u8),
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from these bytes.
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { rest: bytes }
+    }
+    /// What was not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+    /// The next `n` bytes.
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        let (head, tail) = self.rest.split_at_checked(n).ok_or(BadPayload::Malformed)?;
+        self.rest = tail;
+        Ok(head)
+    }
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| BadPayload::Malformed)
+    }
+    /// One byte.
+    pub fn byte(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+    fn length(&mut self) -> Result<Length> {
+        let first = self.byte()?;
+        Ok(match first >> 6 {
+            0 => Length::Plain(u64::from(first & 63)),
+            1 => Length::Plain(u64::from(first & 63) << 8 | u64::from(self.byte()?)),
+            3 => Length::Special(first & 63),
+            _ if first == 0x80 => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
+            _ if first == 0x81 => Length::Plain(u64::from_be_bytes(self.array()?)),
+            _ => return Err(BadPayload::Malformed),
+        })
+    }
+    /// A plain length.
+    pub fn len(&mut self) -> Result<u64> {
+        match self.length()? {
+            Length::Plain(n) => Ok(n),
+            Length::Special(_) => Err(BadPayload::Malformed),
+        }
+    }
+    /// A number of elements, each of which takes at least `bytes` bytes of what is left.
+    fn count(&mut self, bytes: usize) -> Result<usize> {
+        let n = self.len()?;
+        if n == 0 || n > (self.rest.len() / bytes) as u64 {
+            return Err(BadPayload::Malformed);
+        }
+        Ok(n as usize)
+    }
+    /// A string.
+    pub fn string(&mut self) -> Result<Vec<u8>> {
+        let number = |n: i64| itoa::Buffer::new().format(n).as_bytes().to_vec();
+        match self.length()? {
+            Length::Plain(n) => {
+                let n = usize::try_from(n).map_err(|_| BadPayload::Malformed)?;
+                Ok(self.take(n)?.to_vec())
+            }
+            Length::Special(0) => Ok(number(i64::from(self.byte()? as i8))),
+            Length::Special(1) => Ok(number(i64::from(i16::from_le_bytes(self.array()?)))),
+            Length::Special(2) => Ok(number(i64::from(i32::from_le_bytes(self.array()?)))),
+            Length::Special(3) => {
+                let (packed, len) = (self.len()?, self.len()?);
+                let packed = self.take(usize::try_from(packed).map_err(|_| BadPayload::Malformed)?)?;
+                let len = usize::try_from(len).ok().filter(|n| *n <= packed.len().saturating_mul(LZF_RATIO));
+                lzf::decompress(packed, len.ok_or(BadPayload::Malformed)?).ok_or(BadPayload::Malformed)
+            }
+            Length::Special(_) => Err(BadPayload::Malformed),
+        }
+    }
+    /// A double of eight bytes.
+    fn double(&mut self) -> Result<f64> {
+        Ok(f64::from_le_bytes(self.array()?))
+    }
+    /// A double as text, of old versions.
+    fn old_double(&mut self) -> Result<f64> {
+        match self.byte()? {
+            253 => Ok(f64::NAN),
+            254 => Ok(f64::INFINITY),
+            255 => Ok(f64::NEG_INFINITY),
+            n => num::parse_f64(self.take(n as usize)?).ok_or(BadPayload::Malformed),
+        }
+    }
+}
+
+/// Reads type byte and body of a value. `now`: hash fields whose time is over are kept; readers hide them.
+pub fn read_value(r: &mut Reader<'_>, limits: &Limits, now: i64) -> Result<Value> {
+    let value = match r.byte()? {
+        kind::STRING => Value::String(r.string()?),
+        kind::LIST => {
+            let mut list = List::new();
+            for _ in 0..r.count(1)? {
+                list.push(crate::types::End::Right, &r.string()?, limits);
+            }
+            Value::List(Box::new(list))
+        }
+        kind::LIST_QUICKLIST_2 => quicklist(r, limits)?,
+        kind::SET => {
+            let n = r.count(1)?;
+            let mut set: Option<Set> = None;
+            for _ in 0..n {
+                let member = r.string()?;
+                let set = set.get_or_insert_with(|| Set::for_members(&member, n, limits));
+                if !set.add(&member, limits) {
+                    return Err(BadPayload::Malformed);
+                }
+            }
+            Value::Set(Box::new(set.ok_or(BadPayload::Malformed)?))
+        }
+        kind::SET_INTSET => Value::Set(Box::new(Set::from_intset(Intset::from_bytes(&r.string()?)?, limits))),
+        kind::SET_LISTPACK => Value::Set(Box::new(Set::from_listpack(Listpack::from_bytes(&r.string()?)?, limits)?)),
+        old @ (kind::ZSET | kind::ZSET_2) => {
+            let n = r.count(2)?;
+            let mut set = ZSet::new();
+            for _ in 0..n {
+                let member = r.string()?;
+                let score = if old == kind::ZSET { r.old_double()? } else { r.double()? };
+                if score.is_nan() || set.insert(&member, score, limits).is_some() {
+                    return Err(BadPayload::Malformed);
+                }
+            }
+            Value::ZSet(Box::new(set))
+        }
+        kind::ZSET_LISTPACK => Value::ZSet(Box::new(ZSet::from_listpack(Listpack::from_bytes(&r.string()?)?, limits)?)),
+        kind::HASH => {
+            let n = r.count(2)?;
+            let mut hash = Hash::new();
+            let mut seen = HashSet::new();
+            for _ in 0..n {
+                let (field, value) = (r.string()?, r.string()?);
+                hash.set(&field, &value, Expiry::Clear, now, limits);
+                if !seen.insert(field) {
+                    return Err(BadPayload::Malformed);
+                }
+            }
+            Value::Hash(Box::new(hash))
+        }
+        kind::HASH_2 => {
+            let n = r.count(10)?;
+            let mut hash = Hash::new();
+            hash.make_table();
+            let mut seen = HashSet::new();
+            for _ in 0..n {
+                let (field, value) = (r.string()?, r.string()?);
+                let at = i64::from_le_bytes(r.array()?);
+                let expiry = if at >= 0 { Expiry::At(at) } else { Expiry::Clear };
+                hash.set(&field, &value, expiry, i64::MIN, limits);
+                if !seen.insert(field) {
+                    return Err(BadPayload::Malformed);
+                }
+            }
+            Value::Hash(Box::new(hash))
+        }
+        kind::HASH_LISTPACK => Value::Hash(Box::new(Hash::from_listpack(Listpack::from_bytes(&r.string()?)?, limits)?)),
+        other => return Err(BadPayload::UnknownType(other)),
+    };
+    let empty = match &value {
+        Value::List(l) => l.is_empty(),
+        Value::Set(s) => s.is_empty(),
+        Value::ZSet(z) => z.is_empty(),
+        Value::Hash(h) => h.is_empty(),
+        Value::String(_) | Value::Raw(_) => false,
+    };
+    if empty { Err(BadPayload::Malformed) } else { Ok(value) }
+}
+
+fn quicklist(r: &mut Reader<'_>, limits: &Limits) -> Result<Value> {
+    let n = r.count(2)?;
+    let mut list = Quicklist::new();
+    for _ in 0..n {
+        match r.len()? {
+            1 => list.push_plain_node(&r.string()?),
+            2 => {
+                let lp = Listpack::from_bytes(&r.string()?)?;
+                if lp.len() > 0 {
+                    list.push_packed_node(lp);
+                }
+            }
+            _ => return Err(BadPayload::Malformed),
+        }
+    }
+    Ok(Value::List(Box::new(List::from_quicklist(list, limits))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Writer, write_value};
+    use super::*;
+    use crate::types::End;
+    use proptest::prelude::*;
+
+    fn round_trip(value: Value) -> Value {
+        for compress in [false, true] {
+            let mut w = Writer::new(compress);
+            write_value(&mut w, value.view());
+            let mut r = Reader::new(&w.bytes);
+            let back = read_value(&mut r, &Limits::DEFAULT, 0).expect("what was written is read");
+            assert!(r.rest().is_empty());
+            let mut again = Writer::new(compress);
+            write_value(&mut again, back.view());
+            if !matches!(value, Value::Set(_) | Value::Hash(_)) {
+                assert_eq!(again.bytes, w.bytes);
+            }
+        }
+        value
+    }
+
+    #[test]
+    fn every_type_and_encoding_survives_the_way_there_and_back() {
+        let l = &Limits::DEFAULT;
+        for s in ["", "abc", "12", "-129", "70000", "5000000000", &"x".repeat(1000)] {
+            round_trip(Value::String(s.as_bytes().to_vec()));
+        }
+        for n in [3, 600, 20000] {
+            let (mut list, mut set, mut ints, mut zset, mut hash) =
+                (List::new(), Set::new(), Set::new(), ZSet::new(), Hash::new());
+            for i in 0..n {
+                let text = format!("element {i}");
+                list.push(End::Right, text.as_bytes(), l);
+                set.add(text.as_bytes(), l);
+                ints.add(i.to_string().as_bytes(), l);
+                zset.insert(text.as_bytes(), f64::from(i) / 3.0, l);
+                hash.set(text.as_bytes(), b"value", Expiry::Clear, 0, l);
+            }
+            round_trip(Value::List(Box::new(list)));
+            round_trip(Value::Set(Box::new(set)));
+            round_trip(Value::Set(Box::new(ints)));
+            round_trip(Value::ZSet(Box::new(zset)));
+            round_trip(Value::Hash(Box::new(hash)));
+        }
+        let mut volatile = Hash::new();
+        volatile.set(b"f", b"v", Expiry::At(5_000_000), 0, l);
+        volatile.set(b"g", b"w", Expiry::Clear, 0, l);
+        let Value::Hash(h) = round_trip(Value::Hash(Box::new(volatile))) else { unreachable!() };
+        assert_eq!((h.expiry(b"f", 0), h.expiry(b"g", 0)), (Some(Some(5_000_000)), Some(None)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(kind in 0u8..25, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let all = [&[kind][..], &bytes].concat();
+            let _ = read_value(&mut Reader::new(&all), &Limits::DEFAULT, 0);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Values to bytes.
+
+use super::{VERSION, VERSION_FIELD_EXPIRY, kind};
+use crate::base::num;
+use crate::keyspace::{Text, View};
+use crate::types::quicklist;
+use crate::types::{Elem, lzf};
+
+/// Strings up to this length are not worth compressing.
+const LZF_MIN: usize = 20;
+
+/// Bytes being written.
+pub struct Writer {
+    /// What was written so far.
+    pub bytes: Vec<u8>,
+    compress: bool,
+}
+
+impl Writer {
+    /// An empty one; `compress`: long strings are compressed where that makes them shorter.
+    pub fn new(compress: bool) -> Writer {
+        Writer { bytes: Vec::new(), compress }
+    }
+    /// A length.
+    pub fn len(&mut self, n: u64) {
+        match n {
+            0..64 => self.bytes.push(n as u8),
+            64..16384 => self.bytes.extend_from_slice(&[0x40 | (n >> 8) as u8, n as u8]),
+            16384..=0xffff_ffff => {
+                self.bytes.push(0x80);
+                self.bytes.extend_from_slice(&(n as u32).to_be_bytes());
+            }
+            _ => {
+                self.bytes.push(0x81);
+                self.bytes.extend_from_slice(&n.to_be_bytes());
+            }
+        }
+    }
+    /// A string, as a number or compressed where that is shorter.
+    pub fn string(&mut self, s: &[u8]) {
+        if s.len() <= 11 {
+            if let Some(n) = num::parse_i64(s) {
+                if self.short_int(n) {
+                    return;
+                }
+            }
+        }
+        if self.compress && s.len() > LZF_MIN {
+            if let Some(packed) = lzf::compress(s, s.len() - 4) {
+                self.bytes.push(0xc3);
+                self.len(packed.len() as u64);
+                self.len(s.len() as u64);
+                self.bytes.extend_from_slice(&packed);
+                return;
+            }
+        }
+        self.len(s.len() as u64);
+        self.bytes.extend_from_slice(s);
+    }
+    /// A number as a string.
+    pub fn int(&mut self, n: i64) {
+        if !self.short_int(n) {
+            let mut b = itoa::Buffer::new();
+            let s = b.format(n).as_bytes();
+            self.len(s.len() as u64);
+            self.bytes.extend_from_slice(s);
+        }
+    }
+    fn short_int(&mut self, n: i64) -> bool {
+        if let Ok(n) = i8::try_from(n) {
+            self.bytes.extend_from_slice(&[0xc0, n as u8]);
+        } else if let Ok(n) = i16::try_from(n) {
+            self.bytes.push(0xc1);
+            self.bytes.extend_from_slice(&n.to_le_bytes());
+        } else if let Ok(n) = i32::try_from(n) {
+            self.bytes.push(0xc2);
+            self.bytes.extend_from_slice(&n.to_le_bytes());
+        } else {
+            return false;
+        }
+        true
+    }
+    fn elem(&mut self, e: Elem<'_>) {
+        match e {
+            Elem::Str(s) => self.string(s),
+            Elem::Int(n) => self.int(n),
+        }
+    }
+}
+
+/// Writes type byte and body of a value. Returns the version that a reader must know.
+pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
+    match value {
+        View::String(t) => {
+            w.bytes.push(kind::STRING);
+            match t {
+                Text::Int(n) => w.int(n),
+                Text::Bytes(b) => w.string(b),
+            }
+        }
+        View::List(l) => {
+            w.bytes.push(kind::LIST_QUICKLIST_2);
+            if let Some(lp) = l.as_listpack() {
+                w.len(1);
+                w.len(2);
+                w.string(lp.as_bytes());
+            } else if let Some(q) = l.as_quicklist() {
+                w.len(q.node_count() as u64);
+                q.for_each_node(|node| match node {
+                    quicklist::View::Plain(s) => {
+                        w.len(1);
+                        w.string(s);
+                    }
+                    quicklist::View::Packed(lp) => {
+                        w.len(2);
+                        w.string(lp.as_bytes());
+                    }
+                });
+            }
+        }
+        View::Set(s) => match s.as_intset() {
+            Some(ints) => {
+                w.bytes.push(kind::SET_INTSET);
+                w.string(ints.as_bytes());
+            }
+            None => {
+                // Redis 7.0 does not know sets as listpacks.
+                w.bytes.push(kind::SET);
+                w.len(s.len() as u64);
+                s.for_each(|e| w.elem(e));
+            }
+        },
+        View::ZSet(z) => match z.as_listpack() {
+            Some(lp) => {
+                w.bytes.push(kind::ZSET_LISTPACK);
+                w.string(lp.as_bytes());
+            }
+            None => {
+                w.bytes.push(kind::ZSET_2);
+                w.len(z.len() as u64);
+                // From the highest score down, as Redis does: a reader then always inserts at the front.
+                z.for_range(0, z.len(), true, |e, score| {
+                    w.elem(e);
+                    w.bytes.extend_from_slice(&score.to_le_bytes());
+                });
+            }
+        },
+        View::Hash(h) => match h.as_listpack() {
+            Some(lp) => {
+                w.bytes.push(kind::HASH_LISTPACK);
+                w.string(lp.as_bytes());
+            }
+            None if h.has_volatile() => {
+                w.bytes.push(kind::HASH_2);
+                w.len(h.raw_len() as u64);
+                h.for_each_raw(|f, v, expiry| {
+                    w.elem(f);
+                    w.elem(v);
+                    w.bytes.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
+                });
+                return VERSION_FIELD_EXPIRY;
+            }
+            None => {
+                w.bytes.push(kind::HASH);
+                w.len(h.raw_len() as u64);
+                h.for_each_raw(|f, v, _| {
+                    w.elem(f);
+                    w.elem(v);
+                });
+            }
+        },
+    }
+    VERSION
+}

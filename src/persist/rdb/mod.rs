@@ -1,0 +1,32 @@
+//! The RDB format of values, as DUMP payloads and dump files have it.
+//!
+//! A value is a type byte and a body; lengths and short integers are packed; strings may be LZF-compressed. Packed
+//! collections (listpack, intset) are stored as the bytes they have in memory. What is written, Redis 7.0 reads, unless
+//! the data needs a newer form: a hash with fields that expire has Valkey 9's.
+
+mod decode;
+mod encode;
+
+pub use decode::{BadPayload, Reader, read_value};
+pub use encode::{Writer, write_value};
+
+/// The version in the footer of what is written.
+pub const VERSION: u16 = 10;
+/// The version of Valkey 9, which knows hashes with fields that expire.
+pub const VERSION_FIELD_EXPIRY: u16 = 80;
+
+/// The type bytes.
+mod kind {
+    pub const STRING: u8 = 0;
+    pub const LIST: u8 = 1;
+    pub const SET: u8 = 2;
+    pub const ZSET: u8 = 3;
+    pub const HASH: u8 = 4;
+    pub const ZSET_2: u8 = 5;
+    pub const SET_INTSET: u8 = 11;
+    pub const HASH_LISTPACK: u8 = 16;
+    pub const ZSET_LISTPACK: u8 = 17;
+    pub const LIST_QUICKLIST_2: u8 = 18;
+    pub const SET_LISTPACK: u8 = 20;
+    pub const HASH_2: u8 = 22;
+}
