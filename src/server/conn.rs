@@ -276,8 +276,12 @@ impl Conn {
             }
             Halt::Left { done, paused } => {
                 self.buf = self.decode.unread(bytes, done);
-                self.paused = paused;
                 self.pending = !self.buf.is_empty();
+                if paused {
+                    self.paused = true;
+                    self.server.registry.count_blocked(true);
+                    self.session.client.set(flags::PAUSED, true);
+                }
             }
         }
         self.out.set_proto(out.proto());
@@ -298,15 +302,16 @@ impl Conn {
 
     /// Executes what is new in the connection's own buffer.
     fn work(&mut self) {
-        // Looked at anew whenever the connection wakes: the pause may be over, or of another kind.
-        self.paused = false;
-        if !self.pending || self.is_blocked() || self.session.close != Close::No {
+        // A pause is looked at anew whenever the connection wakes: it may be over, or of another kind.
+        if !self.pending || self.session.waiting.is_some() || self.session.close != Close::No {
             return;
         }
         self.pending = false;
         let mut guard = self.shared.borrow_mut();
         let mut buf = std::mem::take(&mut self.buf);
         let halt = execute(self.server, &mut guard.exec, &mut self.session, &mut buf, &mut self.decode, &mut self.out);
+        drop(guard);
+        self.set_paused(matches!(halt, Halt::Left { paused: true, .. }));
         match halt {
             Halt::Clean => self.decode.reset(),
             Halt::Partial => {
@@ -314,9 +319,8 @@ impl Conn {
                 self.decode.shift();
                 self.buf = buf;
             }
-            Halt::Left { done, paused } => {
+            Halt::Left { done, .. } => {
                 self.buf = self.decode.unread(&buf, done);
-                self.paused = paused;
                 self.pending = !self.buf.is_empty();
             }
         }
@@ -420,8 +424,18 @@ impl Conn {
         ends || self.session.client.mailbox.is_closing()
     }
 
+    /// Whether a pause holds the connection back. It counts as blocked while it does.
+    fn set_paused(&mut self, on: bool) {
+        if self.paused != on {
+            self.paused = on;
+            self.server.registry.count_blocked(on);
+            self.session.client.set(flags::PAUSED, on);
+        }
+    }
+
     /// What a connection leaves behind is put in order.
     fn leave(&mut self) {
+        self.set_paused(false);
         let now = clock::now_ms();
         let client = self.session.client.clone();
         if let Some((waiter, _)) = self.session.waiting.take() {

@@ -56,7 +56,7 @@ pub fn letters(client: &Client) -> String {
         (flags::PRIMARY, 'M'),
         (flags::PUBSUB, 'P'),
         (flags::MULTI, 'x'),
-        (flags::BLOCKED, 'b'),
+        (flags::BLOCKED | flags::PAUSED, 'b'),
         (flags::TRACKING, 't'),
         (flags::DIRTY, 'd'),
         (flags::CLOSE_AFTER_REPLY, 'c'),
