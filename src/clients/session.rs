@@ -97,6 +97,8 @@ pub struct Session {
     pub channels: BTreeSet<Vec<u8>>,
     /// Subscribed patterns.
     pub patterns: BTreeSet<Vec<u8>>,
+    /// Subscribed shard channels.
+    pub shard_channels: BTreeSet<Vec<u8>>,
     /// In MONITOR.
     pub monitor: bool,
     /// CLIENT NO-TOUCH.
@@ -127,6 +129,7 @@ impl Session {
             watch: Arc::default(),
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
+            shard_channels: BTreeSet::new(),
             monitor: false,
             no_touch: false,
             block: None,
@@ -146,7 +149,7 @@ impl Session {
     }
     /// Subscriptions of all kinds.
     pub fn subscriptions(&self) -> usize {
-        self.channels.len() + self.patterns.len()
+        self.channels.len() + self.patterns.len() + self.shard_channels.len()
     }
     /// Selects a database.
     pub fn select(&mut self, db: usize) {
@@ -157,6 +160,7 @@ impl Session {
     pub fn publish_subscriptions(&self) {
         self.client.subs[0].store(self.channels.len(), Relaxed);
         self.client.subs[1].store(self.patterns.len(), Relaxed);
+        self.client.subs[2].store(self.shard_channels.len(), Relaxed);
         self.client.set(flags::PUBSUB, self.subscriptions() > 0);
     }
     /// Tells others of the state of the transaction.

@@ -12,7 +12,7 @@ use crate::commands::server::monitor;
 use crate::commands::{Scope, transactions};
 use crate::keyspace::Located;
 use crate::resp::{Error, Out};
-use crate::spec::{self, Flags};
+use crate::spec::Flags;
 
 /// The locks that a command or transaction asks for.
 pub(super) enum Locks {
@@ -187,7 +187,7 @@ impl Worker {
                 self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
                 Locks::Slots
             }
-            Scope::Keys | Scope::Dynamic(_) => match spec::extract(entry.command.meta.keys, argv) {
+            Scope::Keys | Scope::Dynamic(_) => match entry.command.meta.keys_of(argv) {
                 Some(keys) => {
                     for (i, k) in keys.iter().enumerate() {
                         let at = Located::of(argv[k.index]);

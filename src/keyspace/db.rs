@@ -467,8 +467,9 @@ impl<'a> Db<'a> {
     }
     #[inline]
     fn touched(&mut self, at: &Located, key: &[u8]) {
-        if let Some(extra) = self.held.extra(at.slot) {
-            extra.touch(self.index, key);
+        if self.held.extra(at.slot).is_some() {
+            let exists = self.find(at, key).is_some();
+            self.held.extra_mut(at.slot).touch(self.index, key, exists);
         }
         if self.fx.tracking {
             self.fx.invalidated.push(key.to_vec());
@@ -564,6 +565,10 @@ impl<'a> Db<'a> {
             }
         })
     }
+    /// As [`Db::scan_slot`], expired keys included.
+    pub fn scan_slot_raw(&self, slot: u16, pos: u64, f: impl FnMut(Ref<'_, Entry>)) -> u64 {
+        self.held.table(self.index, slot).scan(pos, f)
+    }
     /// One step of a scan through the entries of a held slot that have an expiry or expiring fields.
     pub fn scan_slot_volatile(&self, slot: u16, pos: u64, f: impl FnMut(Ref<'_, Entry>)) -> u64 {
         self.held.table(self.index, slot).scan_marked(pos, f)
@@ -589,12 +594,11 @@ impl<'a> Db<'a> {
         }
         let (mut keys, mut expires, mut volatile) = (0, 0, 0);
         let mut tables = Vec::new();
-        let (index, now) = (self.index, self.now);
+        let index = self.index;
         for slot in 0..SLOTS as u16 {
-            if let Some(x) = self.held.extra(slot) {
-                let table = self.held.table(index, slot);
-                let there = |k: &[u8]| table.find(dict::hash(k), k).is_some_and(|e| !e.is_expired(now));
-                x.touch_all(index, there);
+            let (table, extra) = self.held.table_and_extra(index, slot);
+            if let Some(x) = extra {
+                x.touch_all(index, |k| table.find(dict::hash(k), k).is_some(), |_| None);
             }
             let table = self.held.table_mut(index, slot);
             if !table.is_empty() {
@@ -624,14 +628,12 @@ impl<'a> Db<'a> {
         let (mut keys, mut expires, mut volatile) = (0i64, 0i64, 0i64);
         let now = self.now;
         for slot in 0..SLOTS as u16 {
-            if let Some(x) = self.held.extra(slot) {
-                let (ta, tb) = (self.held.table(a, slot), self.held.table(b, slot));
-                let there = |k: &[u8]| {
-                    let h = dict::hash(k);
-                    [ta, tb].iter().any(|t| t.find(h, k).is_some_and(|e| !e.is_expired(now)))
-                };
-                x.touch_all(a, there);
-                x.touch_all(b, there);
+            for (this, that) in [(a, b), (b, a)] {
+                let (before, after, extra) = self.held.tables_and_extra(this, that, slot);
+                if let Some(x) = extra {
+                    let is_there = |k: &[u8]| before.find(dict::hash(k), k).is_some();
+                    x.touch_all(this, is_there, |k| after.find(dict::hash(k), k).map(|e| e.is_expired(now)));
+                }
             }
             for (t, sign) in [(a, -1), (b, 1)] {
                 let table = self.held.table(t, slot);

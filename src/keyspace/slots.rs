@@ -249,6 +249,25 @@ impl Held {
         // SAFETY: rule 2.
         unsafe { (*self.slots.slots[slot as usize].extra.get()).as_deref() }
     }
+    /// The table of a held slot, and what the slot has beside tables, to change.
+    pub(super) fn table_and_extra(&mut self, db: usize, slot: u16) -> (&Dict<Entry>, Option<&mut Extra>) {
+        let (table, _, extra) = self.tables_and_extra(db, db, slot);
+        (table, extra)
+    }
+    /// The tables of a held slot in two databases, and what the slot has beside tables, to change.
+    pub(super) fn tables_and_extra(
+        &mut self,
+        a: usize,
+        b: usize,
+        slot: u16,
+    ) -> (&Dict<Entry>, &Dict<Entry>, Option<&mut Extra>) {
+        self.check(slot);
+        // SAFETY: rule 2; the extra is another object than the tables.
+        unsafe {
+            let extra = (*self.slots.slots[slot as usize].extra.get()).as_deref_mut();
+            (&*self.slots.cell(a, slot).get(), &*self.slots.cell(b, slot).get(), extra)
+        }
+    }
     /// What a held slot has beside tables, made if it is not there.
     pub(super) fn extra_mut(&mut self, slot: u16) -> &mut Extra {
         self.check(slot);

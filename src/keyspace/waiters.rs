@@ -180,21 +180,38 @@ impl Extra {
             }
         }
     }
-    /// Dirties the watches of a key.
-    pub fn touch(&self, db: usize, key: &[u8]) {
+    /// Dirties the watches of a key that changed; `exists`: it is in the table now.
+    pub fn touch(&mut self, db: usize, key: &[u8], exists: bool) {
         if self.watches.is_empty() {
             return;
         }
-        if let Some(list) = self.watches.get(&(db, key.to_vec())) {
-            list.iter().for_each(|w| w.0.touch());
+        for (watch, expired) in self.watches.get_mut(&(db, key.to_vec())).into_iter().flatten() {
+            if *expired && !exists {
+                // It was over when it was watched, and is deleted now: nothing changed for its watcher.
+                *expired = false;
+            } else {
+                watch.touch();
+            }
         }
     }
-    /// Dirties the watches of a database's keys, when the whole database changes. `exists` tells whether a key is there
-    /// before and after the change; a key that is there neither before nor after stays clean.
-    pub fn touch_all(&self, db: usize, exists: impl Fn(&[u8]) -> bool) {
-        for ((at, key), list) in &self.watches {
-            if *at == db && exists(key) {
-                list.iter().for_each(|w| w.0.touch());
+    /// Dirties the watches of a database's keys when the whole database changes. `before` tells whether a key is in the
+    /// table now, `after` whether it will be, and then whether its time is over.
+    pub fn touch_all(&mut self, db: usize, before: impl Fn(&[u8]) -> bool, after: impl Fn(&[u8]) -> Option<bool>) {
+        for ((at, key), list) in &mut self.watches {
+            if *at != db {
+                continue;
+            }
+            let (was, becomes) = (before(key), after(key));
+            if !was && becomes.is_none() {
+                continue;
+            }
+            for (watch, expired) in list {
+                match (*expired, becomes) {
+                    (true, None) => *expired = false,
+                    (true, Some(true)) => {}
+                    (false, Some(true)) if !was => *expired = true,
+                    _ => watch.touch(),
+                }
             }
         }
     }

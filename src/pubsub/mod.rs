@@ -20,6 +20,7 @@ type Subscribers = HashMap<Vec<u8>, Vec<Arc<Client>>>;
 pub struct PubSub {
     channels: RwLock<Subscribers>,
     patterns: RwLock<Subscribers>,
+    shard_channels: RwLock<Subscribers>,
     /// How many patterns have subscribers.
     pattern_count: AtomicUsize,
 }
@@ -76,6 +77,36 @@ impl PubSub {
     pub fn punsubscribe(&self, pattern: &[u8], client: &Client) {
         remove(&self.patterns, pattern, client);
         self.pattern_count.store(self.patterns.read().len(), Relaxed);
+    }
+    /// Subscribes to a shard channel.
+    pub fn ssubscribe(&self, channel: &[u8], client: &Arc<Client>) {
+        add(&self.shard_channels, channel, client);
+    }
+    /// Ends a subscription to a shard channel.
+    pub fn sunsubscribe(&self, channel: &[u8], client: &Client) {
+        remove(&self.shard_channels, channel, client);
+    }
+    /// Sends a message to the subscribers of a shard channel. How many got it.
+    pub fn spublish(&self, channel: &[u8], message: &[u8]) -> usize {
+        let map = self.shard_channels.read();
+        let Some(list) = map.get(channel) else { return 0 };
+        let mut encoded = Encoded::new(|out| {
+            out.push(3);
+            out.bulk(b"smessage");
+            out.bulk(channel);
+            out.bulk(message);
+        });
+        list.iter().for_each(|c| encoded.send(c));
+        list.len()
+    }
+    /// Shard channels with subscribers that match the pattern (all without one).
+    pub fn shard_channels(&self, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
+        let wanted = |c: &&Vec<u8>| pattern.is_none_or(|p| glob::matches(p, c, false));
+        self.shard_channels.read().keys().filter(wanted).cloned().collect()
+    }
+    /// Subscribers of a shard channel.
+    pub fn shard_subscribers(&self, channel: &[u8]) -> usize {
+        self.shard_channels.read().get(channel).map_or(0, Vec::len)
     }
     /// Sends a message to the channel's subscribers and those of matching patterns. How many got it.
     pub fn publish(&self, channel: &[u8], message: &[u8]) -> usize {

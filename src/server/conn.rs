@@ -37,6 +37,8 @@ const TURN_NS: u64 = 1_000_000;
 const MAX_UNSENT: usize = 128 << 20;
 /// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
 const MAX_GROWTH: usize = 1 << 20;
+/// Room for arguments that is kept from request to request.
+const KEEP_ARGS: usize = 1024;
 /// Output buffers above this size are given back once empty.
 const KEEP_OUT: usize = 64 << 10;
 /// A client that must still authenticate may not make us hold more than this.
@@ -460,6 +462,7 @@ fn c_sizes(client: &Client, used: usize, capacity: usize) {
 impl Decode {
     fn reset(&mut self) {
         self.args.clear();
+        self.args.shrink_to(KEEP_ARGS);
         self.counts.clear();
         self.decoder = Decoder::default();
         self.pos = 0;

@@ -60,6 +60,8 @@ pub enum Begin {
     Index(usize),
     /// After this word, looked for from an argument on (negative: backwards from the end).
     Keyword(&'static str, i32),
+    /// No specification can say; the command's own function finds them.
+    Unknown,
 }
 
 /// Which arguments are keys, counted from the beginning.
@@ -97,6 +99,10 @@ pub struct KeySpec {
 }
 
 impl KeySpec {
+    /// Keys that no specification can tell.
+    pub const fn unknown(flags: KeyFlags) -> KeySpec {
+        KeySpec { begin: Begin::Unknown, find: Find::Range { last: 0, step: 1, limit: 0 }, flags }
+    }
     /// One key at an index.
     pub const fn one(index: usize, flags: KeyFlags) -> KeySpec {
         KeySpec { begin: Begin::Index(index), find: Find::Range { last: 0, step: 1, limit: 0 }, flags }
@@ -130,6 +136,7 @@ pub fn extract(specs: &[KeySpec], args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]
     let argc = args.len() as i64;
     for spec in specs {
         let begin = match spec.begin {
+            Begin::Unknown => continue,
             Begin::Index(i) => i as i64,
             Begin::Keyword(word, from) => {
                 let is = |a: &&[u8]| a.eq_ignore_ascii_case(word.as_bytes());

@@ -5,6 +5,8 @@
 
 mod keys;
 
+use smallvec::SmallVec;
+
 pub use keys::{Begin, Find, KeyFlags, KeySpec, KeyUse, extract};
 
 /// A set of flags, as `COMMAND INFO` shows them.
@@ -198,6 +200,9 @@ impl Group {
     }
 }
 
+/// Finds the keys among the arguments of a command.
+pub type GetKeys = fn(&[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>>;
+
 /// The metadata of a command or subcommand. Built in const context: `Meta::new("get", 2, ...)` and the methods below.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta {
@@ -221,6 +226,8 @@ pub struct Meta {
     pub summary: &'static str,
     /// Command tips for proxies.
     pub tips: &'static [&'static str],
+    /// Finds the keys where the specifications cannot.
+    pub getkeys: Option<GetKeys>,
     /// Deprecated since, and what replaces it.
     pub deprecated: Option<(&'static str, &'static str)>,
 }
@@ -256,6 +263,7 @@ impl Meta {
             complexity: "O(1)",
             summary: "",
             tips: &[],
+            getkeys: None,
             deprecated: None,
         }
     }
@@ -263,6 +271,18 @@ impl Meta {
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> Meta {
         self.keys = keys;
         self
+    }
+    /// A function of its own that finds the keys.
+    pub const fn getkeys(mut self, f: GetKeys) -> Meta {
+        self.getkeys = Some(f);
+        self
+    }
+    /// The keys among the arguments; `None` if a number of keys is wrong.
+    pub fn keys_of(&self, args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
+        match self.getkeys {
+            Some(f) => f(args),
+            None => extract(self.keys, args),
+        }
     }
     /// Further ACL categories.
     pub const fn cat(mut self, cat: Cat) -> Meta {

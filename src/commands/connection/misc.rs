@@ -90,13 +90,7 @@ pub static RESET: Command = Command::new(
 fn reset(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     crate::commands::transactions::discard(cx);
     let client = cx.session.client.clone();
-    for channel in std::mem::take(&mut cx.session.channels) {
-        cx.server.pubsub.unsubscribe(&channel, &client);
-    }
-    for pattern in std::mem::take(&mut cx.session.patterns) {
-        cx.server.pubsub.punsubscribe(&pattern, &client);
-    }
-    cx.session.publish_subscriptions();
+    crate::commands::pubsub::leave(cx.session, &cx.server.pubsub);
     if std::mem::take(&mut cx.session.monitor) {
         cx.server.registry.count_monitor(false);
     }

@@ -62,12 +62,19 @@ fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
                 return true;
             }
             loop {
-                pos = db.scan_slot(slot, pos, |e| {
+                let now = db.now;
+                let mut over = Vec::new();
+                pos = db.scan_slot_raw(slot, pos, |e| {
                     seen += 1;
-                    if kind.is_none_or(|k| e.kind() == k) && pattern.is_none_or(|p| glob::matches(p, e.key(), false)) {
-                        found.push(e.key().to_vec());
+                    let wanted = pattern.is_none_or(|p| glob::matches(p, e.key(), false));
+                    if wanted && kind.is_none_or(|k| e.kind() == k) {
+                        let list = if e.is_expired(now) { &mut over } else { &mut found };
+                        list.push(e.key().to_vec());
                     }
                 });
+                for key in over {
+                    db.expire_now(&key);
+                }
                 steps += 1;
                 if pos == 0 {
                     return true;

@@ -2,21 +2,21 @@
 
 use std::cmp::Ordering;
 
+use smallvec::SmallVec;
+
 use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx, Scope};
 use crate::base::num;
 use crate::keyspace::{Text, Ttl, Value, View, notify};
 use crate::resp::Error;
-use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
+use crate::spec::{Flags, Group, KeyFlags, KeySpec, KeyUse, Meta};
 use crate::types::{End, List};
 
 const KEY: KeySpec = KeySpec::one(1, KeyFlags::RO.or(KeyFlags::ACCESS));
 /// BY and GET may name any key.
-const PATTERNS: KeySpec = KeySpec {
-    begin: crate::spec::Begin::Keyword("\0by-and-get", 1),
-    find: crate::spec::Find::Range { last: 0, step: 1, limit: 0 },
-    flags: KeyFlags::RO.or(KeyFlags::ACCESS).or(KeyFlags::INCOMPLETE),
-};
+const PATTERNS: KeySpec = KeySpec::unknown(KeyFlags::RO.or(KeyFlags::ACCESS));
+/// STORE may stand anywhere, and more than once: the last one counts.
+const STORE: KeySpec = KeySpec::unknown(KeyFlags::OW.or(KeyFlags::UPDATE));
 const COMPLEXITY: &str = "O(N+M*log(M)) where N is the number of elements and M the number of those returned.";
 
 /// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA] [STORE destination]`
@@ -24,15 +24,8 @@ const COMPLEXITY: &str = "O(N+M*log(M)) where N is the number of elements and M 
 pub static SORT: Command = Command::new(
     Meta::new("sort", -2, Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS), Group::Generic)
         .cat(ALL_TYPES)
-        .keys(
-            const {
-                &[
-                    KEY,
-                    PATTERNS,
-                    KeySpec::after("STORE", 2, KeyFlags::OW.or(KeyFlags::UPDATE).or(KeyFlags::VARIABLE_FLAGS)),
-                ]
-            },
-        )
+        .getkeys(sort_keys)
+        .keys(const { &[KEY, PATTERNS, STORE] })
         .doc("1.0.0", COMPLEXITY, "Sorts the elements of a list, set or sorted set, and returns or stores them."),
     |cx, args| sort(cx, args, false),
 )
@@ -54,9 +47,27 @@ const ALL_TYPES: crate::spec::Cat =
 /// With patterns that lead to other keys, all slots.
 fn scope(args: &[&[u8]]) -> Scope {
     let leads = |w: &[&[u8]]| (is(w[0], "BY") || is(w[0], "GET")) && w[1].contains(&b'*');
-    // STORE may be named twice, and the last one counts: its key specification sees only the first.
-    let stores = args.iter().filter(|a| is(a, "STORE")).count();
-    if args.windows(2).any(leads) || stores > 1 { Scope::All } else { Scope::Keys }
+    if args.windows(2).any(leads) { Scope::All } else { Scope::Keys }
+}
+
+/// The key, and the destination of the last STORE.
+fn sort_keys(args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
+    let mut keys = SmallVec::new();
+    keys.push(KeyUse { index: 1, flags: KEY.flags });
+    let (mut i, mut store) = (2, None);
+    while i < args.len() {
+        i += match () {
+            () if is(args[i], "LIMIT") => 3,
+            () if is(args[i], "GET") || is(args[i], "BY") => 2,
+            () if is(args[i], "STORE") && i + 1 < args.len() => {
+                store = Some(i + 1);
+                2
+            }
+            () => 1,
+        };
+    }
+    keys.extend(store.map(|index| KeyUse { index, flags: STORE.flags }));
+    Some(keys)
 }
 
 #[derive(Default)]
@@ -146,7 +157,8 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, b
         }
         Some(View::ZSet(z)) => {
             is_zset = true;
-            z.for_range(0, z.len(), desc, |e, _| list.push(e.to_vec()));
+            let from = if desc { z.len().saturating_sub(1) } else { 0 };
+            z.for_range(from, z.len(), desc, |e, _| list.push(e.to_vec()));
         }
         Some(_) => return Err(Error::WRONGTYPE),
     }
@@ -242,13 +254,16 @@ fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>), r: &Request<'_>) -> Ord
 fn store(cx: &mut Ctx<'_>, key: &[u8], shown: &[Vec<u8>], get: &[&[u8]]) {
     let limits = cx.server.limits();
     let mut list = List::new();
+    let mut add = |value: &[u8]| {
+        list.reserve(value.len(), 1, &limits);
+        list.push(End::Right, value, &limits);
+    };
     for element in shown {
         if get.is_empty() {
-            list.push(End::Right, element, &limits);
+            add(element);
         }
         for pattern in get {
-            let value = follow(cx, pattern, element);
-            list.push(End::Right, value.as_deref().unwrap_or_default(), &limits);
+            add(&follow(cx, pattern, element).unwrap_or_default());
         }
     }
     let len = list.len();

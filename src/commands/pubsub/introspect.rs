@@ -12,7 +12,7 @@ pub static PUBSUB: Command = Command::container(
         "Depends on subcommand.",
         "A container for the commands that look at subscriptions.",
     ),
-    &[&CHANNELS, &HELP, &NUMPAT, &NUMSUB],
+    &[&CHANNELS, &HELP, &NUMPAT, &NUMSUB, &SHARDCHANNELS, &SHARDNUMSUB],
 );
 static CHANNELS: Command = Command::new(
     Meta::new("pubsub|channels", -2, LOOK, Group::Pubsub).doc(
@@ -33,6 +33,37 @@ static NUMSUB: Command = Command::new(
         for channel in &args[2..] {
             cx.out.bulk(channel);
             cx.out.len_int(cx.server.pubsub.subscribers(channel));
+        }
+        Ok(())
+    },
+);
+static SHARDCHANNELS: Command = Command::new(
+    Meta::new("pubsub|shardchannels", -2, LOOK, Group::Pubsub).doc(
+        "7.0.0",
+        "O(N) where N is the number of active shard channels.",
+        "Returns the shard channels that have subscribers.",
+    ),
+    |cx, args| {
+        if args.len() > 3 {
+            return Err(cx.arity());
+        }
+        let list = cx.server.pubsub.shard_channels(args.get(2).copied());
+        cx.out.array(list.len());
+        list.iter().for_each(|c| cx.out.bulk(c));
+        Ok(())
+    },
+);
+static SHARDNUMSUB: Command = Command::new(
+    Meta::new("pubsub|shardnumsub", -2, LOOK, Group::Pubsub).doc(
+        "7.0.0",
+        "O(N) for N shard channels asked for.",
+        "Returns the number of subscribers of shard channels.",
+    ),
+    |cx, args| {
+        cx.out.map(args.len() - 2);
+        for channel in &args[2..] {
+            cx.out.bulk(channel);
+            cx.out.len_int(cx.server.pubsub.shard_subscribers(channel));
         }
         Ok(())
     },
@@ -65,6 +96,10 @@ static HELP: Command = Command::new(
                 "    Return the number of patterns that have subscribers.",
                 "NUMSUB [<channel> ...]",
                 "    Return the number of subscribers of each channel, patterns apart.",
+                "SHARDCHANNELS [<pattern>]",
+                "    Return the shard channels that have subscribers, and match <pattern> if given.",
+                "SHARDNUMSUB [<shardchannel> ...]",
+                "    Return the number of subscribers of each shard channel.",
             ],
         );
         Ok(())

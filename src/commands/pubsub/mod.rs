@@ -1,17 +1,26 @@
-//! Publish and subscribe, on channels and patterns.
+//! Publish and subscribe, on channels, patterns and shard channels.
 
 pub mod introspect;
 
 use std::collections::BTreeSet;
 
-use super::{CmdResult, Command, Ctx};
+use super::{CmdResult, Command, Ctx, Scope};
 use crate::clients::Session;
 use crate::resp::{Error, Out};
-use crate::spec::{Flags, Group, Meta};
+use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 
 /// All of them.
-pub const COMMANDS: &[&Command] =
-    &[&PSUBSCRIBE, &PUBLISH, &introspect::PUBSUB, &PUNSUBSCRIBE, &SUBSCRIBE, &UNSUBSCRIBE];
+pub const COMMANDS: &[&Command] = &[
+    &PSUBSCRIBE,
+    &PUBLISH,
+    &introspect::PUBSUB,
+    &PUNSUBSCRIBE,
+    &SPUBLISH,
+    &SSUBSCRIBE,
+    &SUBSCRIBE,
+    &SUNSUBSCRIBE,
+    &UNSUBSCRIBE,
+];
 
 const SUBSCRIBING: Flags = Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
 
@@ -71,10 +80,55 @@ pub static PUBLISH: Command = Command::new(
     },
 );
 
+const SHARD: KeyFlags = KeyFlags::NOT_KEY;
+
+/// `SSUBSCRIBE shardchannel [shardchannel ...]` <https://valkey.io/commands/ssubscribe/>
+pub static SSUBSCRIBE: Command = Command::new(
+    Meta::new("ssubscribe", -2, SUBSCRIBING, Group::Pubsub).keys(const { &[KeySpec::range(1, -1, 1, SHARD)] }).doc(
+        "7.0.0",
+        "O(N), N being the number of shard channels.",
+        "Listens to messages of shard channels.",
+    ),
+    |cx, args| subscribe(cx, args, Sort::Shard),
+)
+.scope(Scope::None);
+/// `SUNSUBSCRIBE [shardchannel ...]` <https://valkey.io/commands/sunsubscribe/>
+pub static SUNSUBSCRIBE: Command = Command::new(
+    Meta::new("sunsubscribe", -1, SUBSCRIBING, Group::Pubsub).keys(const { &[KeySpec::range(1, -1, 1, SHARD)] }).doc(
+        "7.0.0",
+        "O(N), N being the number of shard channels.",
+        "Stops listening to messages of shard channels, all of them without arguments.",
+    ),
+    |cx, args| unsubscribe(cx, args, Sort::Shard),
+)
+.scope(Scope::None);
+/// `SPUBLISH shardchannel message` <https://valkey.io/commands/spublish/>
+pub static SPUBLISH: Command = Command::new(
+    Meta::new(
+        "spublish",
+        3,
+        Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::MAY_REPLICATE),
+        Group::Pubsub,
+    )
+    .keys(const { &[KeySpec::one(1, SHARD)] })
+    .doc(
+        "7.0.0",
+        "O(N), N being the subscribers of the channel.",
+        "Sends a message to the subscribers of a shard channel.",
+    ),
+    |cx, args| {
+        let reached = cx.server.pubsub.spublish(args[1], args[2]);
+        cx.out.len_int(reached);
+        Ok(())
+    },
+)
+.scope(Scope::None);
+
 #[derive(Clone, Copy, PartialEq)]
 enum Sort {
     Channel,
     Pattern,
+    Shard,
 }
 
 impl Sort {
@@ -82,6 +136,14 @@ impl Sort {
         match self {
             Sort::Channel => &mut session.channels,
             Sort::Pattern => &mut session.patterns,
+            Sort::Shard => &mut session.shard_channels,
+        }
+    }
+    /// The number that confirmations show: channels and patterns count together, shard channels alone.
+    fn count(self, session: &Session) -> usize {
+        match self {
+            Sort::Shard => session.shard_channels.len(),
+            _ => session.channels.len() + session.patterns.len(),
         }
     }
     /// The kinds of confirmation.
@@ -89,6 +151,7 @@ impl Sort {
         match self {
             Sort::Channel => (b"subscribe", b"unsubscribe"),
             Sort::Pattern => (b"psubscribe", b"punsubscribe"),
+            Sort::Shard => (b"ssubscribe", b"sunsubscribe"),
         }
     }
 }
@@ -110,9 +173,10 @@ fn subscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
             match sort {
                 Sort::Channel => cx.server.pubsub.subscribe(name, &cx.session.client),
                 Sort::Pattern => cx.server.pubsub.psubscribe(name, &cx.session.client),
+                Sort::Shard => cx.server.pubsub.ssubscribe(name, &cx.session.client),
             }
         }
-        confirm(cx.out, sort.words().0, Some(name), cx.session.subscriptions());
+        confirm(cx.out, sort.words().0, Some(name), sort.count(cx.session));
     }
     cx.session.publish_subscriptions();
     Ok(())
@@ -128,12 +192,13 @@ fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
             match sort {
                 Sort::Channel => cx.server.pubsub.unsubscribe(name, &cx.session.client),
                 Sort::Pattern => cx.server.pubsub.punsubscribe(name, &cx.session.client),
+                Sort::Shard => cx.server.pubsub.sunsubscribe(name, &cx.session.client),
             }
         }
-        confirm(cx.out, sort.words().1, Some(name), cx.session.subscriptions());
+        confirm(cx.out, sort.words().1, Some(name), sort.count(cx.session));
     }
     if names.is_empty() {
-        confirm(cx.out, sort.words().1, None, cx.session.subscriptions());
+        confirm(cx.out, sort.words().1, None, sort.count(cx.session));
     }
     cx.session.publish_subscriptions();
     Ok(())
@@ -146,6 +211,9 @@ pub fn leave(session: &mut Session, pubsub: &crate::pubsub::PubSub) {
     }
     for name in std::mem::take(&mut session.patterns) {
         pubsub.punsubscribe(&name, &session.client);
+    }
+    for name in std::mem::take(&mut session.shard_channels) {
+        pubsub.sunsubscribe(&name, &session.client);
     }
     session.publish_subscriptions();
 }

@@ -5,7 +5,7 @@ use crate::base::glob;
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, Entry, Lookup, help};
 use crate::resp::{Error, Out};
-use crate::spec::{Begin, CATEGORIES, Find, Flags, Group, KeyFlags, KeySpec, Meta, extract};
+use crate::spec::{Begin, CATEGORIES, Find, Flags, Group, KeyFlags, KeySpec, Meta};
 
 const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
@@ -118,6 +118,12 @@ fn key_spec(out: &mut Out, spec: &KeySpec) {
     key_flags(out, spec.flags);
     out.bulk(b"begin_search");
     match spec.begin {
+        Begin::Unknown => {
+            kind(out, "unknown", 0);
+            out.bulk(b"find_keys");
+            kind(out, "unknown", 0);
+            return;
+        }
         Begin::Index(index) => {
             kind(out, "index", 1);
             pair(out, "index", index as i64);
@@ -236,7 +242,7 @@ fn keys_of<'a>(cx: &Ctx<'_>, args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], KeyFlag
     if !meta.arity_fits(args.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));
     }
-    let keys = extract(meta.keys, args).ok_or(Error::new("ERR Invalid arguments specified for command"))?;
+    let keys = meta.keys_of(args).ok_or(Error::new("ERR Invalid arguments specified for command"))?;
     if keys.is_empty() && !meta.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Error::new("ERR Invalid arguments specified for command"));
     }

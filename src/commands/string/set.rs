@@ -189,6 +189,15 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 /// Stores the string with all that follows from it.
 fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
+    if matches!(ttl, Ttl::At(at) if at <= cx.db.now) {
+        // Over before it began.
+        if cx.db.delete(key, cx.db.tuning().lazy_expire) {
+            cx.db.effect(&[b"DEL", key]);
+            cx.db.notify(notify::GENERIC, "del", key);
+            cx.db.modified(key, 1);
+        }
+        return;
+    }
     cx.db.set_text(key, value, ttl);
     cx.db.notify(notify::STRING, "set", key);
     match ttl {

@@ -13,7 +13,7 @@ const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags
 
 /// `MULTI` <https://valkey.io/commands/multi/>
 pub static MULTI: Command = Command::new(
-    Meta::new("multi", 1, OPEN.or(Flags::NO_ASYNC_LOADING), Group::Transactions).doc(
+    Meta::new("multi", 1, OPEN.or(Flags::NO_MULTI), Group::Transactions).doc(
         "1.2.0",
         "O(1)",
         "Begins a transaction: the commands that follow are queued until EXEC.",
@@ -49,13 +49,12 @@ pub static DISCARD: Command = Command::new(
 )
 .scope(Scope::Watched);
 /// `WATCH key [key ...]` <https://valkey.io/commands/watch/>
-pub static WATCH: Command =
-    Command::new(
-        Meta::new("watch", -2, OPEN, Group::Transactions)
-            .keys(const { &[KeySpec::range(1, -1, 1, KeyFlags::RO)] })
-            .doc("2.2.0", "O(1) for every key.", "Makes the next EXEC depend on keys staying as they are."),
-        watch,
-    );
+pub static WATCH: Command = Command::new(
+    Meta::new("watch", -2, OPEN.or(Flags::NO_MULTI), Group::Transactions)
+        .keys(const { &[KeySpec::range(1, -1, 1, KeyFlags::RO)] })
+        .doc("2.2.0", "O(1) for every key.", "Makes the next EXEC depend on keys staying as they are."),
+    watch,
+);
 /// `UNWATCH` <https://valkey.io/commands/unwatch/>
 pub static UNWATCH: Command = Command::new(
     Meta::new("unwatch", 1, OPEN, Group::Transactions).doc("2.2.0", "O(1)", "Forgets all watched keys."),
@@ -70,13 +69,10 @@ pub static UNWATCH: Command = Command::new(
 
 /// Commands that run at once though a transaction is open.
 pub fn runs_inside(name: &str) -> bool {
-    matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(name, "exec" | "discard" | "quit" | "reset")
 }
 
 fn multi(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
-    if cx.session.multi.is_some() {
-        return Err(Error::new("ERR MULTI calls can not be nested"));
-    }
     cx.session.multi = Some(Multi::default());
     cx.session.publish_multi();
     cx.out.ok();
@@ -84,9 +80,6 @@ fn multi(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
 }
 
 fn watch(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    if cx.session.multi.is_some() {
-        return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
-    }
     let db = cx.db.index();
     for &key in &args[1..] {
         if !cx.session.watched.iter().any(|(d, k)| *d == db && k == key) {

@@ -131,7 +131,9 @@ pub fn read_value(r: &mut Reader<'_>, limits: &Limits, now: i64) -> Result<Value
         kind::LIST => {
             let mut list = List::new();
             for _ in 0..r.count(1)? {
-                list.push(crate::types::End::Right, &r.string()?, limits);
+                let element = r.string()?;
+                list.reserve(element.len(), 1, limits);
+                list.push(crate::types::End::Right, &element, limits);
             }
             Value::List(Box::new(list))
         }
@@ -257,6 +259,7 @@ mod tests {
                 (List::new(), Set::new(), Set::new(), ZSet::new(), Hash::new());
             for i in 0..n {
                 let text = format!("element {i}");
+                list.reserve(text.len(), 1, l);
                 list.push(End::Right, text.as_bytes(), l);
                 set.add(text.as_bytes(), l);
                 ints.add(i.to_string().as_bytes(), l);

@@ -139,7 +139,7 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
                 w.bytes.push(kind::ZSET_2);
                 w.len(z.len() as u64);
                 // From the highest score down, as Redis does: a reader then always inserts at the front.
-                z.for_range(0, z.len(), true, |e, score| {
+                z.for_range(z.len().saturating_sub(1), z.len(), true, |e, score| {
                     w.elem(e);
                     w.bytes.extend_from_slice(&score.to_le_bytes());
                 });
