@@ -179,11 +179,11 @@ fn batchable(c: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::table::TABLE;
+    use crate::commands::table;
 
     #[test]
     fn every_command_is_found_in_any_case_and_nothing_else_is() {
-        let l = Lookup::new(TABLE, |n| Some(n.to_owned()));
+        let l = Lookup::new(&table::all(), |n| Some(n.to_owned()));
         for e in l.commands() {
             assert!(std::ptr::eq(l.command(e.name.to_uppercase().as_bytes()).unwrap(), e), "{}", e.name);
             assert!(l.command(format!("{}x", e.name).as_bytes()).is_none());
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_renamed_command_answers_to_its_new_name_only() {
-        let l = Lookup::new(TABLE, |n| match n {
+        let l = Lookup::new(&table::all(), |n| match n {
             "get" => Some("fetch".to_owned()),
             "set" => None,
             n => Some(n.to_owned()),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_metadata_is_complete() {
         let mut seen = std::collections::HashSet::new();
-        for e in Lookup::new(TABLE, |n| Some(n.to_owned())).all() {
+        for e in Lookup::new(&table::all(), |n| Some(n.to_owned())).all() {
             let m = &e.command.meta;
             assert!(seen.insert(m.name), "{} twice", m.name);
             assert!(m.name == m.name.to_lowercase() && m.arity != 0, "{}", m.name);

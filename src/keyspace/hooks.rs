@@ -66,18 +66,18 @@ impl Hooks {
     }
     #[inline]
     pub(super) fn before_write(&self, db: usize, slot: u16, entry: Ref<'_, Entry>) {
-        if self.watching() {
-            if let Some(hook) = &*self.snapshot.read() {
-                hook.before_write(db, slot, entry);
-            }
+        if self.watching()
+            && let Some(hook) = &*self.snapshot.read()
+        {
+            hook.before_write(db, slot, entry);
         }
     }
     #[inline]
     pub(super) fn after_insert(&self, slot: u16, entry: Ref<'_, Entry>) {
-        if self.watching() {
-            if let Some(hook) = &*self.snapshot.read() {
-                hook.after_insert(slot, entry);
-            }
+        if self.watching()
+            && let Some(hook) = &*self.snapshot.read()
+        {
+            hook.after_insert(slot, entry);
         }
     }
 }

@@ -239,7 +239,7 @@ impl Held {
         self.check(slot);
         if a != b {
             // SAFETY: rule 2, and the two cells are different ones.
-            unsafe { std::mem::swap(&mut *self.slots.cell(a, slot).get(), &mut *self.slots.cell(b, slot).get()) }
+            unsafe { core::ptr::swap(self.slots.cell(a, slot).get(), self.slots.cell(b, slot).get()) }
         }
     }
     /// What a held slot has beside tables.

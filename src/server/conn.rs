@@ -187,15 +187,11 @@ impl Conn {
             if session.client.mailbox.poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Mail));
             }
-            if unsent {
-                if let Poll::Ready(r) = stream.poll_write_ready(cx) {
-                    return Poll::Ready(r.map(|()| Wake::Writable));
-                }
+            if unsent && let Poll::Ready(r) = stream.poll_write_ready(cx) {
+                return Poll::Ready(r.map(|()| Wake::Writable));
             }
-            if may_read {
-                if let Poll::Ready(r) = stream.poll_read_ready(cx) {
-                    return Poll::Ready(r.map(|()| Wake::Readable));
-                }
+            if may_read && let Poll::Ready(r) = stream.poll_read_ready(cx) {
+                return Poll::Ready(r.map(|()| Wake::Readable));
             }
             Poll::Pending
         }));
@@ -288,12 +284,13 @@ impl Conn {
         }
         self.out.set_proto(out.proto());
         c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
-        if self.out.is_empty() && !out.is_empty() {
-            if let Err(e) = send(&self.stream, out, &self.session, exec) {
-                tracing::debug!("Writing to client: {e}");
-                out.clear();
-                return false;
-            }
+        if self.out.is_empty()
+            && !out.is_empty()
+            && let Err(e) = send(&self.stream, out, &self.session, exec)
+        {
+            tracing::debug!("Writing to client: {e}");
+            out.clear();
+            return false;
         }
         if !out.is_empty() {
             self.out.append(out);
@@ -358,16 +355,16 @@ impl Conn {
     /// A deadline passed.
     fn timer(&mut self) {
         let now = clock::now_ms();
-        if let Some((waiter, deadline)) = &mut self.session.waiting {
-            if deadline.is_some_and(|at| at <= now) {
-                if waiter.claim() {
-                    let reply = waiter.on_timeout.clone();
-                    self.out.raw(&reply);
-                    self.end_wait();
-                } else {
-                    // Somebody is serving it right now: the reply is on its way, or the wait goes on for a moment.
-                    *deadline = Some(now + 1);
-                }
+        if let Some((waiter, deadline)) = &mut self.session.waiting
+            && deadline.is_some_and(|at| at <= now)
+        {
+            if waiter.claim() {
+                let reply = waiter.on_timeout.clone();
+                self.out.raw(&reply);
+                self.end_wait();
+            } else {
+                // Somebody is serving it right now: the reply is on its way, or the wait goes on for a moment.
+                *deadline = Some(now + 1);
             }
         }
     }

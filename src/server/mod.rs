@@ -27,11 +27,11 @@ use crate::config::Config;
 pub fn run(config: Config) -> ExitCode {
     siphash::randomize();
     let config: &'static Config = Box::leak(Box::new(config));
-    if config.daemonize() {
-        if let Err(e) = os::daemonize() {
-            eprintln!("Can't run in the background: {e}");
-            return ExitCode::FAILURE;
-        }
+    if config.daemonize()
+        && let Err(e) = os::daemonize()
+    {
+        eprintln!("Can't run in the background: {e}");
+        return ExitCode::FAILURE;
     }
     log::init(config);
     alloc::set_background(config.jemalloc_bg_thread());

@@ -33,7 +33,7 @@ pub async fn run(server: &'static Server) {
         if server.pause.lapse(now) {
             server.registry.nudge_all();
         }
-        if tick % 10 == 0 {
+        if tick.is_multiple_of(10) {
             close_idle(server, now);
         }
     }

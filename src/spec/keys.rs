@@ -169,9 +169,7 @@ pub fn extract(specs: &[KeySpec], args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]
             }
             Find::Count { at, first, step } => {
                 let at = begin + at as i64;
-                let Some(n) = args.get(at as usize).and_then(|a| num::parse_i64(a)).filter(|n| *n >= 0) else {
-                    return None;
-                };
+                let n = args.get(at as usize).and_then(|a| num::parse_i64(a)).filter(|n| *n >= 0)?;
                 let first = begin + first as i64;
                 let last = n.checked_sub(1)?.checked_mul(step as i64)?.checked_add(first)?;
                 if n == 0 {

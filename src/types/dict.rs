@@ -308,10 +308,10 @@ impl Sub {
                 let mut hits = match_tag(words, tag);
                 while hits != 0 {
                     let j = hits.trailing_zeros() as usize;
-                    if let Some(p) = item_of(words[j]) {
-                        if T::key(p) == key {
-                            return (b as *mut *mut u8).add(j);
-                        }
+                    if let Some(p) = item_of(words[j])
+                        && T::key(p) == key
+                    {
+                        return (b as *mut *mut u8).add(j);
                     }
                     hits &= hits - 1;
                 }
@@ -512,11 +512,11 @@ impl<T: Item> Dict<T> {
             // SAFETY: a live bucket.
             let words = unsafe { &*sub.bucket(home(tag_of(hash), sub.n)) };
             let hits = match_tag(words, tag_of(hash));
-            if hits != 0 {
-                if let Some(p) = item_of(words[hits.trailing_zeros() as usize]) {
-                    prefetch(p.as_ptr());
-                    prefetch(p.as_ptr().wrapping_add(56));
-                }
+            if hits != 0
+                && let Some(p) = item_of(words[hits.trailing_zeros() as usize])
+            {
+                prefetch(p.as_ptr());
+                prefetch(p.as_ptr().wrapping_add(56));
             }
         }
     }
@@ -699,10 +699,11 @@ impl<T: Item> Dict<T> {
                 // SAFETY: i < n.
                 let words = unsafe { &*sub.bucket(i) };
                 for &word in words {
-                    if let Some(p) = item_of(word) {
-                        if home(tag_of_word(word), sub.n) == at && want(word) {
-                            f(Ref(p, PhantomData));
-                        }
+                    if let Some(p) = item_of(word)
+                        && home(tag_of_word(word), sub.n) == at
+                        && want(word)
+                    {
+                        f(Ref(p, PhantomData));
                     }
                 }
                 if words[0].addr() & OVERFLOW == 0 {

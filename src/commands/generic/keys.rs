@@ -3,6 +3,7 @@
 use super::super::{CmdResult, Command, Ctx, Scope, options};
 use crate::base::glob;
 use crate::keyspace::SLOTS;
+use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
 /// `KEYS pattern` <https://valkey.io/commands/keys/>
@@ -31,12 +32,11 @@ pub static WAIT: Command = Command::new(
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     |cx, args| {
         options::int(args[1])?;
-        options::int_in(args[2], 0, i64::MAX, Some("ERR timeout is not an integer or out of range")).or_else(|e| {
-            match options::int(args[2]) {
-                Ok(n) if n < 0 => Err(crate::resp::Error::NEG_TIMEOUT),
-                _ => Err(e),
-            }
-        })?;
+        match options::int(args[2]) {
+            Ok(0..) => {}
+            Ok(_) => return Err(Error::NEG_TIMEOUT),
+            Err(_) => return Err(Error::new("ERR timeout is not an integer or out of range")),
+        }
         cx.out.int(0);
         Ok(())
     },

@@ -56,13 +56,12 @@ fn reply(out: &mut Out, text: Text<'_>) {
 #[inline]
 fn reply_entry(out: &mut Out, e: EntryRef<'_>) -> Result<(), Error> {
     let text = e.text().ok_or(Error::WRONGTYPE)?;
-    if let Text::Bytes(b) = text {
-        if b.len() >= SHARE_FROM {
-            if let Some(shared) = e.share_blob() {
-                out.bulk_shared(shared);
-                return Ok(());
-            }
-        }
+    if let Text::Bytes(b) = text
+        && b.len() >= SHARE_FROM
+        && let Some(shared) = e.share_blob()
+    {
+        out.bulk_shared(shared);
+        return Ok(());
     }
     reply(out, text);
     Ok(())

@@ -66,7 +66,7 @@ fn mget(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 fn mset(cx: &mut Ctx<'_>, args: &[&[u8]], only_new: bool) -> CmdResult {
     let pairs = &args[1..];
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(cx.arity());
     }
     if only_new && pairs.iter().step_by(2).any(|key| cx.db.read(key).is_some()) {
@@ -110,13 +110,13 @@ fn msetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             Expiry::None | Expiry::Persist => Ttl::Clear,
         };
         store_all(cx, pairs, ttl);
-        if let Ttl::At(at) = ttl {
-            if !o.absolute {
-                let mut argv = args[..2 + n * 2].to_vec();
-                let mut digits = itoa::Buffer::new();
-                argv.extend([b"PXAT".as_slice(), digits.format(at).as_bytes()]);
-                cx.db.effect(&argv);
-            }
+        if let Ttl::At(at) = ttl
+            && !o.absolute
+        {
+            let mut argv = args[..2 + n * 2].to_vec();
+            let mut digits = itoa::Buffer::new();
+            argv.extend([b"PXAT".as_slice(), digits.format(at).as_bytes()]);
+            cx.db.effect(&argv);
         }
     }
     cx.out.int(i64::from(stores));

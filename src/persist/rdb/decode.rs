@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         })
     }
     /// A plain length.
-    pub fn len(&mut self) -> Result<u64> {
+    pub fn plain_len(&mut self) -> Result<u64> {
         match self.length()? {
             Length::Plain(n) => Ok(n),
             Length::Special(_) => Err(BadPayload::Malformed),
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
     }
     /// A number of elements, each of which takes at least `bytes` bytes of what is left.
     fn count(&mut self, bytes: usize) -> Result<usize> {
-        let n = self.len()?;
+        let n = self.plain_len()?;
         if n == 0 || n > (self.rest.len() / bytes) as u64 {
             return Err(BadPayload::Malformed);
         }
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             Length::Special(1) => Ok(number(i64::from(i16::from_le_bytes(self.array()?)))),
             Length::Special(2) => Ok(number(i64::from(i32::from_le_bytes(self.array()?)))),
             Length::Special(3) => {
-                let (packed, len) = (self.len()?, self.len()?);
+                let (packed, len) = (self.plain_len()?, self.plain_len()?);
                 let packed = self.take(usize::try_from(packed).map_err(|_| BadPayload::Malformed)?)?;
                 let len = usize::try_from(len).ok().filter(|n| *n <= packed.len().saturating_mul(LZF_RATIO));
                 lzf::decompress(packed, len.ok_or(BadPayload::Malformed)?).ok_or(BadPayload::Malformed)
@@ -211,11 +211,11 @@ fn quicklist(r: &mut Reader<'_>, limits: &Limits) -> Result<Value> {
     let n = r.count(2)?;
     let mut list = Quicklist::new();
     for _ in 0..n {
-        match r.len()? {
+        match r.plain_len()? {
             1 => list.push_plain_node(&r.string()?),
             2 => {
                 let lp = Listpack::from_bytes(&r.string()?)?;
-                if lp.len() > 0 {
+                if !lp.is_empty() {
                     list.push_packed_node(lp);
                 }
             }

@@ -22,7 +22,7 @@ impl Writer {
         Writer { bytes: Vec::new(), compress }
     }
     /// A length.
-    pub fn len(&mut self, n: u64) {
+    pub fn length(&mut self, n: u64) {
         match n {
             0..64 => self.bytes.push(n as u8),
             64..16384 => self.bytes.extend_from_slice(&[0x40 | (n >> 8) as u8, n as u8]),
@@ -38,23 +38,23 @@ impl Writer {
     }
     /// A string, as a number or compressed where that is shorter.
     pub fn string(&mut self, s: &[u8]) {
-        if s.len() <= 11 {
-            if let Some(n) = num::parse_i64(s) {
-                if self.short_int(n) {
-                    return;
-                }
-            }
+        if s.len() <= 11
+            && let Some(n) = num::parse_i64(s)
+            && self.short_int(n)
+        {
+            return;
         }
-        if self.compress && s.len() > LZF_MIN {
-            if let Some(packed) = lzf::compress(s, s.len() - 4) {
-                self.bytes.push(0xc3);
-                self.len(packed.len() as u64);
-                self.len(s.len() as u64);
-                self.bytes.extend_from_slice(&packed);
-                return;
-            }
+        if self.compress
+            && s.len() > LZF_MIN
+            && let Some(packed) = lzf::compress(s, s.len() - 4)
+        {
+            self.bytes.push(0xc3);
+            self.length(packed.len() as u64);
+            self.length(s.len() as u64);
+            self.bytes.extend_from_slice(&packed);
+            return;
         }
-        self.len(s.len() as u64);
+        self.length(s.len() as u64);
         self.bytes.extend_from_slice(s);
     }
     /// A number as a string.
@@ -62,7 +62,7 @@ impl Writer {
         if !self.short_int(n) {
             let mut b = itoa::Buffer::new();
             let s = b.format(n).as_bytes();
-            self.len(s.len() as u64);
+            self.length(s.len() as u64);
             self.bytes.extend_from_slice(s);
         }
     }
@@ -101,18 +101,18 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
         View::List(l) => {
             w.bytes.push(kind::LIST_QUICKLIST_2);
             if let Some(lp) = l.as_listpack() {
-                w.len(1);
-                w.len(2);
+                w.length(1);
+                w.length(2);
                 w.string(lp.as_bytes());
             } else if let Some(q) = l.as_quicklist() {
-                w.len(q.node_count() as u64);
+                w.length(q.node_count() as u64);
                 q.for_each_node(|node| match node {
                     quicklist::View::Plain(s) => {
-                        w.len(1);
+                        w.length(1);
                         w.string(s);
                     }
                     quicklist::View::Packed(lp) => {
-                        w.len(2);
+                        w.length(2);
                         w.string(lp.as_bytes());
                     }
                 });
@@ -126,7 +126,7 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             None => {
                 // Redis 7.0 does not know sets as listpacks.
                 w.bytes.push(kind::SET);
-                w.len(s.len() as u64);
+                w.length(s.len() as u64);
                 s.for_each(|e| w.elem(e));
             }
         },
@@ -137,7 +137,7 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             }
             None => {
                 w.bytes.push(kind::ZSET_2);
-                w.len(z.len() as u64);
+                w.length(z.len() as u64);
                 // From the highest score down, as Redis does: a reader then always inserts at the front.
                 z.for_range(z.len().saturating_sub(1), z.len(), true, |e, score| {
                     w.elem(e);
@@ -152,7 +152,7 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             }
             None if h.has_volatile() => {
                 w.bytes.push(kind::HASH_2);
-                w.len(h.raw_len() as u64);
+                w.length(h.raw_len() as u64);
                 h.for_each_raw(|f, v, expiry| {
                     w.elem(f);
                     w.elem(v);
@@ -162,7 +162,7 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             }
             None => {
                 w.bytes.push(kind::HASH);
-                w.len(h.raw_len() as u64);
+                w.length(h.raw_len() as u64);
                 h.for_each_raw(|f, v, _| {
                     w.elem(f);
                     w.elem(v);
