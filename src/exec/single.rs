@@ -35,7 +35,10 @@ impl Worker {
         match (skipped, session.reply) {
             // Turning replies on is itself replied to, turning them off or skipping is not.
             (ReplyMode::Off, ReplyMode::Off) | (ReplyMode::Skip, _) => {
-                out.truncate(mark);
+                // Confirmations of subscriptions are messages, not replies.
+                if !confirms(argv[0]) || out.is_error_since(mark) {
+                    out.truncate(mark);
+                }
                 if session.reply == ReplyMode::Skip {
                     session.reply = ReplyMode::On;
                 }
@@ -226,6 +229,12 @@ impl Worker {
         monitor::line(clock::now_us(), session.db, &session.client.addr, &args, &mut line);
         self.server.registry.to_monitors(&line.into());
     }
+}
+
+fn confirms(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] =
+        [b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe", b"punsubscribe", b"sunsubscribe"];
+    NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 fn allowed_while_subscribed(name: &str) -> bool {
