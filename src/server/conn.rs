@@ -20,6 +20,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::ReadBuf;
+
 use super::accept::Accepted;
 use super::stream::Stream;
 use super::worker::Shared;
@@ -78,7 +80,8 @@ struct Conn {
 /// Why a connection woke up.
 enum Wake {
     Mail,
-    Readable,
+    /// So many bytes are in the worker's read buffer; 0: the other end sends no more.
+    Read(usize),
     Writable,
     Timer,
 }
@@ -153,8 +156,8 @@ impl Conn {
         loop {
             match self.wait().await {
                 Ok(Wake::Mail) => self.mail(),
-                Ok(Wake::Readable) => {
-                    if !self.read() {
+                Ok(Wake::Read(n)) => {
+                    if !self.received(n) {
                         return;
                     }
                 }
@@ -182,7 +185,8 @@ impl Conn {
         }
         let deadline = self.deadline();
         let may_read = self.out.len() < MAX_UNSENT && self.session.close == Close::No;
-        let (stream, session, unsent) = (&self.stream, &self.session, !self.out.is_empty());
+        let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
+        let shared = &self.shared;
         let mut waiting = std::pin::pin!(poll_fn(|cx| {
             if session.client.mailbox.poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Mail));
@@ -190,8 +194,13 @@ impl Conn {
             if unsent && let Poll::Ready(r) = stream.poll_write_ready(cx) {
                 return Poll::Ready(r.map(|()| Wake::Writable));
             }
-            if may_read && let Poll::Ready(r) = stream.poll_read_ready(cx) {
-                return Poll::Ready(r.map(|()| Wake::Readable));
+            if may_read {
+                // What is read stays in the worker's buffer until we look at it, which is before anybody else runs.
+                let mut guard = shared.borrow_mut();
+                let mut buf = ReadBuf::new(&mut guard.read);
+                if let Poll::Ready(r) = stream.poll_read(cx, &mut buf) {
+                    return Poll::Ready(r.map(|()| Wake::Read(buf.filled().len())));
+                }
             }
             Poll::Pending
         }));
@@ -212,42 +221,28 @@ impl Conn {
         [blocked, paused, soft].into_iter().flatten().min()
     }
 
-    /// Reads once, and executes what came. False if the connection is at its end.
-    fn read(&mut self) -> bool {
+    /// Executes what was read into the worker's buffer. False if the connection is at its end.
+    fn received(&mut self, n: usize) -> bool {
+        if n == 0 {
+            // The other end sends no more. What it has asked for it still gets.
+            self.session.close = Close::AfterReply;
+            return !self.out.is_empty();
+        }
+        let blocked = self.is_blocked();
         let mut guard = self.shared.borrow_mut();
         let Shared { exec, read, out } = &mut *guard;
-        let blocked = self.session.waiting.is_some() || self.paused;
         let own = !self.buf.is_empty() || blocked;
-        let result = if own {
-            let unread = self.buf.len() - self.decode.pos.min(self.buf.len());
-            let room = self.decode.decoder.wants(unread).clamp(16 << 10, MAX_GROWTH);
-            let at = self.buf.len();
-            self.buf.resize(at + room, 0);
-            let result = self.stream.try_read(&mut self.buf[at..]);
-            self.buf.truncate(at + *result.as_ref().unwrap_or(&0));
-            result
-        } else {
-            self.stream.try_read(read)
-        };
-        let n = match result {
-            // The other end sends no more. What it has asked for it still gets.
-            Ok(0) if !self.out.is_empty() => {
-                self.session.close = Close::AfterReply;
-                return true;
-            }
-            Ok(0) => return false,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
-            Err(e) => {
-                tracing::debug!("Reading from client: {e}");
-                return false;
-            }
-        };
         exec.stats.net_in.add(n as u64);
         exec.stats.reads_processed.add(1);
         let c = &self.session.client;
         c.net_in.store(c.net_in.load(Relaxed) + n as u64, Relaxed);
         if own {
+            if self.buf.capacity() - self.buf.len() < n {
+                // All of a long argument at once where its length is known, but no more than a step ahead of what came.
+                let unread = self.buf.len() - self.decode.pos.min(self.buf.len());
+                self.buf.reserve(self.decode.decoder.wants(unread).clamp(n, MAX_GROWTH));
+            }
+            self.buf.extend_from_slice(&read[..n]);
             self.pending = true;
             let held = self.buf.len();
             c.qbuf.store(held, Relaxed);

@@ -1,8 +1,10 @@
 //! A connected socket of either family.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A TCP or unix socket.
@@ -23,10 +25,10 @@ macro_rules! each {
 }
 
 impl Stream {
-    /// Reads what is there; `WouldBlock` if nothing is.
+    /// Reads what is there. A read that does not fill the buffer spares the next one the try that would find nothing.
     #[inline]
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, s => s.try_read(buf))
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, s => Pin::new(s).poll_read(cx, buf))
     }
     /// Writes what fits.
     #[inline]
@@ -36,11 +38,6 @@ impl Stream {
     /// Writes what fits of several pieces.
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         each!(self, s => s.try_write_vectored(bufs))
-    }
-    /// Ready when a read may find something.
-    #[inline]
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, s => s.poll_read_ready(cx))
     }
     /// Ready when a write may find room.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
