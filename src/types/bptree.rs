@@ -99,13 +99,12 @@ impl<K: Key> Tree<K> {
 
     /// Removes a key; false when it is not there.
     pub fn remove(&mut self, key: &K) -> bool {
-        match self.rank(key) {
-            Some(rank) => {
-                self.remove_range(rank, 1, &mut |_| {});
-                true
-            }
-            None => false,
+        let removed = self.root.remove(key);
+        if removed {
+            self.len -= 1;
+            self.lower_root();
         }
+        removed
     }
 
     /// Replaces `old` by `new` without moving anything, when the order allows it and both stand inside one leaf.
@@ -203,16 +202,15 @@ impl<K: Key> Tree<K> {
         }
         self.len -= count;
         self.root.remove_range(rank, count, f);
-        loop {
-            match &mut self.root {
-                Node::Branch(children) if children.len() == 1 => {
-                    if let Some(only) = children.pop() {
-                        self.root = only.node;
-                    }
-                }
-                Node::Branch(children) if children.is_empty() => self.root = Node::Leaf(Vec::new()),
-                _ => return,
-            }
+        self.lower_root();
+    }
+
+    /// A root with one child gives way to it.
+    fn lower_root(&mut self) {
+        while let Node::Branch(children) = &mut self.root
+            && children.len() < 2
+        {
+            self.root = children.pop().map_or(Node::Leaf(Vec::new()), |only| only.node);
         }
     }
 
@@ -319,13 +317,38 @@ impl<K: Key> Node<K> {
         }
     }
 
+    /// Removes `key` below this node; false when it is not there.
+    fn remove(&mut self, key: &K) -> bool {
+        match self {
+            Node::Leaf(keys) => {
+                let Ok(at) = keys.binary_search_by(|k| k.order(key)) else { return false };
+                keys.remove(at);
+                trim(keys);
+            }
+            Node::Branch(children) => {
+                let i = child_for(children, key);
+                let child = &mut children[i];
+                if !child.node.remove(key) {
+                    return false;
+                }
+                child.count -= 1;
+                match child.node.min() {
+                    Some(min) => child.min = min,
+                    None => drop(children.remove(i)),
+                }
+                for k in [i, i.saturating_sub(1)] {
+                    join(children, k);
+                }
+            }
+        }
+        true
+    }
+
     fn remove_range(&mut self, rank: usize, count: usize, f: &mut dyn FnMut(K)) {
         match self {
             Node::Leaf(keys) => {
                 keys.drain(rank..rank + count).for_each(&mut *f);
-                if keys.len() + 2 * LEAF_STEP < keys.capacity() {
-                    keys.shrink_to(keys.len().next_multiple_of(LEAF_STEP));
-                }
+                trim(keys);
             }
             Node::Branch(children) => {
                 let mut i = 0;
@@ -406,6 +429,13 @@ fn join<K: Key>(children: &mut Vec<Child<K>>, i: usize) {
         }
         (Node::Branch(l), Node::Branch(r)) => l.extend(r),
         _ => unreachable!("children of one branch are at the same depth"),
+    }
+}
+
+/// Gives memory of a leaf back that it has not needed for two steps.
+fn trim<K>(keys: &mut Vec<K>) {
+    if keys.len() + 2 * LEAF_STEP < keys.capacity() {
+        keys.shrink_to(keys.len().next_multiple_of(LEAF_STEP));
     }
 }
 
