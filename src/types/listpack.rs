@@ -697,6 +697,18 @@ impl<'a> Iterator for Iter<'a> {
         if self.at >= self.back {
             return None;
         }
+        // The short forms, most of all entries, are told apart once.
+        let rest = &self.lp.block[self.at..];
+        let first = rest[0];
+        if first < 0x80 {
+            self.at += 2;
+            return Some(Elem::Int(i64::from(first)));
+        }
+        if first < 0xC0 {
+            let n = usize::from(first & 0x3F);
+            self.at += n + 2;
+            return Some(Elem::Str(&rest[1..1 + n]));
+        }
         let e = self.lp.get(self.at);
         self.at += self.lp.entry(self.at);
         Some(e)
