@@ -180,6 +180,7 @@ fn hpersist(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     #[test]
     fn conditions_compare_with_the_present_time() {
@@ -193,5 +194,46 @@ mod tests {
         assert!(!c("xx lt").allows(None, 5));
         assert!(parse("nx gt").is_err() && parse("gt lt").is_err());
         assert_eq!(parse("no"), Err(Error::new("ERR Unsupported option no")));
+    }
+
+    #[test]
+    fn times_are_set_under_conditions_and_logged_absolute() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2");
+        assert_eq!(b.run("hexpire k 10 FIELDS 2 a x"), "*2 :1 :-2");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["HPEXPIREAT k 1010000 FIELDS 2 a x".into()], vec!["hexpire k".into()])
+        );
+        assert_eq!(b.run("hexpire k 5 gt fields 2 a b"), "*2 :0 :0");
+        assert!(b.log.is_empty());
+        assert_eq!(b.run("hpexpire k 5 lt fields 2 a b"), "*2 :1 :1");
+        assert_eq!(b.run("hpexpireat k 1000500 xx fields 1 a"), "*1 :1");
+        assert_eq!(b.run("hpersist k fields 3 a x a"), "*3 :1 :-2 :-1");
+        assert_eq!(b.events, ["hpersist k"]);
+        assert_eq!(b.run("hexpire none 1 fields 1 a"), "*1 :-2");
+    }
+
+    #[test]
+    fn a_time_that_is_over_removes_the_field() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2");
+        assert_eq!(b.run("hexpire k 0 fields 2 a x"), "*2 :2 :-2");
+        assert_eq!((b.log.clone(), b.events.clone()), (vec!["HDEL k a".into()], vec!["hexpired k".into()]));
+        assert_eq!(b.run("hexpireat k 1 fields 1 b"), "*1 :2");
+        assert_eq!(b.events, ["hexpired k", "del k"]);
+    }
+
+    #[test]
+    fn bad_arguments_have_valkeys_errors() {
+        let mut b = Bench::new();
+        b.run("hset k a 1");
+        assert_eq!(b.run("hexpire k -1 fields 1 a"), "-ERR invalid expire time in 'hexpire' command");
+        assert_eq!(b.run("hexpire k x fields 1 a"), "-ERR value is not an integer or out of range");
+        let numfields = "-ERR numfields should be greater than 0 and match the provided number of fields";
+        assert_eq!(b.run("hexpire k 1 fields 2 a"), numfields);
+        assert_eq!(b.run("hexpire k 1 fields 0 a"), numfields);
+        assert_eq!(b.run("hexpire k 1 what 1 a"), numfields);
+        assert_eq!(b.run("hexpire k 1 what fields 1 a"), "-ERR Unsupported option what");
     }
 }

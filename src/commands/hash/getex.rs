@@ -123,6 +123,7 @@ fn hgetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     #[test]
     fn an_option_takes_its_argument_with_it() {
@@ -132,5 +133,31 @@ mod tests {
         assert_eq!(NewTime::parse(&[b"keepttl"]), Some((NewTime::Keep, 1)));
         assert_eq!(NewTime::parse(&[b"ex"]), None);
         assert_eq!(NewTime::parse(&[b"nx"]), None);
+    }
+
+    #[test]
+    fn values_come_back_and_times_change() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2");
+        assert_eq!(b.run("hgetex k fields 2 a x"), "*2 $1 1 $-1");
+        assert!(b.log.is_empty());
+        assert_eq!(b.run("hgetex k ex 10 fields 2 a x"), "*2 $1 1 $-1");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["HPEXPIREAT k 1010000 FIELDS 1 a".into()], vec!["hexpire k".into()])
+        );
+        assert_eq!(b.run("hgetex k persist fields 2 a b"), "*2 $1 1 $1 2");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["HPERSIST k FIELDS 1 a".into()], vec!["hpersist k".into()])
+        );
+        assert_eq!(b.run("hgetex k px 0 fields 2 a b"), "*2 $1 1 $1 2");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["HDEL k a b".into()], vec!["hexpired k".into(), "del k".into()])
+        );
+        assert_eq!(b.run("hgetex k ex 5 fields 1 a"), "*1 $-1");
+        assert_eq!(b.run("hgetex k ex -5 fields 1 a"), "-ERR invalid expire time in 'hgetex' command");
+        assert_eq!(b.run("hgetex k ex 5 px 6 fields 1 a"), "-ERR syntax error");
     }
 }

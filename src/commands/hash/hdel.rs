@@ -68,3 +68,23 @@ fn deleted(cx: &mut Ctx<'_>, key: &[u8], removed: usize, was_volatile: bool, aft
         super::changed(cx, key, removed, was_volatile, after);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn a_hash_goes_with_its_last_field() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2 c 3");
+        assert_eq!(b.run("hdel k a x"), ":1");
+        assert_eq!(b.events, ["hdel k"]);
+        assert_eq!(b.run("hdel k x"), ":0");
+        assert!(b.log.is_empty());
+        assert_eq!(b.run("hgetdel k FIELDS 3 b x b"), "*3 $1 2 $-1 $-1");
+        assert_eq!(b.run("hgetdel k FIELDS 1 c"), "*1 $1 3");
+        assert_eq!(b.events, ["hdel k", "del k"]);
+        assert_eq!(b.run("hgetdel k FIELDS 2 b x"), "*2 $-1 $-1");
+        assert!(b.run("hgetdel k FIELDS 2 b").starts_with("-ERR numfields should be greater than 0"));
+    }
+}

@@ -125,3 +125,44 @@ fn all(cx: &mut Ctx<'_>, args: &[&[u8]], names: bool, values: bool) -> CmdResult
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn whole_hashes_have_a_form_for_each_protocol() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b xyz");
+        assert_eq!(b.run("hgetall k"), "*4 $1 a $1 1 $1 b $3 xyz");
+        assert_eq!((b.run("hkeys k"), b.run("hvals k")), ("*2 $1 a $1 b".into(), "*2 $1 1 $3 xyz".into()));
+        assert_eq!(
+            (b.run("hstrlen k b"), b.run("hlen k"), b.run("hexists k a")),
+            (":3".into(), ":2".into(), ":1".into())
+        );
+        b.resp3();
+        assert_eq!(b.run("hgetall k"), "%2 $1 a $1 1 $1 b $3 xyz");
+        assert_eq!(
+            (b.run("hgetall none"), b.run("hkeys none"), b.run("hget k x")),
+            ("%0".into(), "*0".into(), "_".into())
+        );
+    }
+
+    #[test]
+    fn an_expired_field_is_seen_by_nobody() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2");
+        b.run("hpexpire k 100 fields 1 a");
+        b.now += 100;
+        assert_eq!(b.run("hgetall k"), "*2 $1 b $1 2");
+        assert_eq!(
+            (b.run("hget k a"), b.run("hexists k a"), b.run("hstrlen k a")),
+            ("$-1".into(), ":0".into(), ":0".into())
+        );
+        assert_eq!(b.run("hmget k a b"), "*2 $-1 $1 2");
+        assert_eq!(b.run("hrandfield k 5"), "*1 $1 b");
+        assert_eq!(b.run("hscan k 0"), "*2 $1 0 *2 $1 b $1 2");
+        assert_eq!(b.run("hdel k a"), ":0");
+        assert_eq!(b.run("hlen k"), ":2", "until the expiry cycle comes by");
+    }
+}

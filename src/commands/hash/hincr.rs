@@ -77,3 +77,36 @@ fn hincrbyfloat(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn numbers_are_added_to() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("hincrby k a 5"), ":5");
+        assert_eq!(b.run("hincrby k a -15"), ":-10");
+        b.run("hset k s text m 9223372036854775807");
+        assert_eq!(b.run("hincrby k s 1"), "-ERR hash value is not an integer");
+        assert_eq!(b.run("hincrby k m 1"), "-ERR increment or decrement would overflow");
+        assert_eq!(b.run("hincrby k a x"), "-ERR value is not an integer or out of range");
+        assert_eq!(b.run("hincrbyfloat k f 3.0"), "$1 3");
+        assert_eq!(b.run("hincrbyfloat k f 0.1"), "$3 3.1");
+        assert_eq!(b.log, ["HSET k f 3.1"]);
+        assert_eq!(b.run("hincrbyfloat k s 1"), "-ERR hash value is not a float");
+        assert_eq!(b.run("hincrbyfloat k f inf"), "-ERR value is NaN or Infinity");
+        assert_eq!(b.run("hincrbyfloat k f x"), "-ERR value is not a valid float");
+    }
+
+    #[test]
+    fn an_increment_keeps_the_fields_time() {
+        let mut b = Bench::new();
+        b.run("hset k a 1");
+        b.run("hexpire k 10 fields 1 a");
+        b.run("hincrby k a 1");
+        b.run("hincrbyfloat k a 0.5");
+        assert_eq!(b.log, ["HSETEX k KEEPTTL FIELDS 1 a 2.5"]);
+        assert_eq!(b.run("httl k fields 1 a"), "*1 :10");
+    }
+}

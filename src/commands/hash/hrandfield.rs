@@ -76,3 +76,25 @@ fn hrandfield(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn pairs_are_flat_in_resp2_and_nested_in_resp3() {
+        let mut b = Bench::new();
+        b.run("hset k a 1");
+        assert_eq!(
+            (b.run("hrandfield k"), b.run("hrandfield k 3"), b.run("hrandfield k 0")),
+            ("$1 a".into(), "*1 $1 a".into(), "*0".into())
+        );
+        assert_eq!(b.run("hrandfield k -2 withvalues"), "*4 $1 a $1 1 $1 a $1 1");
+        assert_eq!((b.run("hrandfield none"), b.run("hrandfield none 1")), ("$-1".into(), "*0".into()));
+        assert_eq!(b.run("hrandfield k 1 what"), "-ERR syntax error");
+        assert_eq!(b.run("hrandfield k 9223372036854775807 withvalues"), "-ERR value is out of range");
+        assert!(b.run("hrandfield k -9223372036854775808").starts_with("-ERR value is out of range, value must"));
+        b.resp3();
+        assert_eq!(b.run("hrandfield k 1 withvalues"), "*1 *2 $1 a $1 1");
+    }
+}

@@ -78,3 +78,29 @@ fn hsetnx(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     cx.db.notify(notify::HASH, "hset", key);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn fields_are_set_and_counted() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("hset k a 1 b 2 a 3"), ":2");
+        assert_eq!(b.events, ["new k", "hset k"]);
+        assert_eq!(b.run("hmset k c 3"), "+OK");
+        assert_eq!((b.run("hsetnx k a 9"), b.run("hsetnx k d 9")), (":0".into(), ":1".into()));
+        assert_eq!(b.run("hmget k a d x"), "*3 $1 3 $1 9 $-1");
+        assert_eq!(b.run("hset k a 1 b"), "-ERR wrong number of arguments for 'hset' command");
+        assert_eq!(b.run("hmset k a 1 b"), "-ERR wrong number of arguments for 'hmset' command");
+    }
+
+    #[test]
+    fn setting_a_field_ends_its_time() {
+        let mut b = Bench::new();
+        b.run("hset k a 1");
+        b.run("hexpire k 10 fields 1 a");
+        b.run("hset k a 2");
+        assert_eq!(b.run("httl k fields 1 a"), "*1 :-1");
+    }
+}

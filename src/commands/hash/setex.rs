@@ -146,6 +146,7 @@ fn log_set(cx: &mut Ctx<'_>, key: &[u8], expiry: Expiry, pairs: &[&[u8]]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     #[test]
     fn options_exclude_each_other() {
@@ -156,5 +157,30 @@ mod tests {
         for bad in ["nx xx", "fnx fxx", "ex 1 px 2", "ex 1 keepttl", "persist", "ex", "what"] {
             assert_eq!(parse(bad), Err(Error::SYNTAX), "{bad}");
         }
+    }
+
+    #[test]
+    fn fields_are_set_with_a_time_under_conditions() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("hsetex k xx fields 1 a 1"), ":0");
+        assert_eq!(b.run("hsetex k ex 10 fields 2 a 1 b 2"), ":1");
+        assert_eq!(b.log, ["HSETEX k PXAT 1010000 FIELDS 2 a 1 b 2"]);
+        assert_eq!(b.events, ["new k", "hset k", "hexpire k"]);
+        assert_eq!(
+            (b.run("hsetex k nx fields 1 c 1"), b.run("hsetex k fnx fields 2 c 1 a 1")),
+            (":0".into(), ":0".into())
+        );
+        assert_eq!(b.run("hsetex k fxx keepttl fields 1 a 5"), ":1");
+        assert_eq!(b.run("httl k fields 1 a"), "*1 :10");
+        assert_eq!(b.run("hsetex k fields 1 a 6"), ":1");
+        assert_eq!(b.run("httl k fields 1 a"), "*1 :-1");
+        assert_eq!(b.run("hsetex k exat 1 fields 2 a 1 b 1"), ":1");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["HDEL k a b".into()], vec!["hexpired k".into(), "del k".into()])
+        );
+        assert_eq!(b.run("hsetex k exat 1 fields 1 a 1"), ":0");
+        assert_eq!(b.run("hlen k"), ":0");
+        assert!(b.run("hsetex k fields 2 a 1").starts_with("-ERR numfields"));
     }
 }

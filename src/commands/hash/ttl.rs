@@ -53,3 +53,23 @@ fn times(cx: &mut Ctx<'_>, args: &[&[u8]], seconds: bool, absolute: bool) -> Cmd
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn times_are_told_relative_and_absolute() {
+        let mut b = Bench::new();
+        b.run("hset k a 1 b 2");
+        b.run("hpexpire k 1600 fields 1 a");
+        assert_eq!(b.run("httl k fields 3 a b x"), "*3 :2 :-1 :-2");
+        assert_eq!(b.run("hpttl k fields 1 a"), "*1 :1600");
+        assert_eq!(b.run("hexpiretime k fields 1 a"), "*1 :1002");
+        assert_eq!(b.run("hpexpiretime k fields 1 a"), "*1 :1001600");
+        assert_eq!(b.run("httl none fields 1 a"), "*1 :-2");
+        assert_eq!(b.run("httl k fields 2 a"), "-ERR syntax error");
+        b.now += 1600;
+        assert_eq!(b.run("hpttl k fields 1 a"), "*1 :-2");
+    }
+}

@@ -119,3 +119,39 @@ fn ltrim(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     cx.db.modified(key, (len - kept) as u64);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn elements_are_replaced_inserted_and_removed() {
+        let mut b = Bench::new();
+        b.run("rpush k a b a c a");
+        assert_eq!(b.run("lset k -1 z"), "+OK");
+        assert_eq!(b.run("lset k 9 z"), "-ERR index out of range");
+        assert_eq!(b.run("lset none 0 z"), "-ERR no such key");
+        assert_eq!(b.run("linsert k before b x"), ":6");
+        assert_eq!(b.run("linsert k AFTER nope x"), ":-1");
+        assert_eq!(b.run("linsert none after b x"), ":0");
+        assert_eq!(b.run("linsert k at b x"), "-ERR syntax error");
+        assert_eq!(b.run("lrem k -1 a"), ":1");
+        assert_eq!(b.run("lrange k 0 -1"), "*5 $1 a $1 x $1 b $1 c $1 z");
+        assert_eq!(b.run("lrem k 0 nope"), ":0");
+        assert!(b.log.is_empty());
+        let range = "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+        assert_eq!(b.run("lrem k -9223372036854775808 a"), range);
+    }
+
+    #[test]
+    fn a_trim_keeps_the_range_and_deletes_an_emptied_list() {
+        let mut b = Bench::new();
+        b.run("rpush k a b c d e");
+        assert_eq!(b.run("ltrim k 1 -2"), "+OK");
+        assert_eq!(b.run("lrange k 0 -1"), "*3 $1 b $1 c $1 d");
+        assert_eq!(b.run("ltrim k 0 -1"), "+OK");
+        assert!(b.log.is_empty() && b.events == ["ltrim k"]);
+        assert_eq!(b.run("ltrim k 5 9"), "+OK");
+        assert_eq!(b.events, ["ltrim k", "del k"]);
+    }
+}

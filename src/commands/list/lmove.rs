@@ -105,3 +105,39 @@ fn move_element(
     popped(cx, source, from, 1, emptied && source != destination);
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn an_element_moves_between_lists_and_within_one() {
+        let mut b = Bench::new();
+        b.run("rpush k a b c");
+        assert_eq!(b.run("lmove k d left right"), "$1 a");
+        assert_eq!(b.events, ["new d", "rpush d", "lpop k"]);
+        assert_eq!(b.run("rpoplpush k k"), "$1 c");
+        assert_eq!(b.run("lrange k 0 -1"), "*2 $1 c $1 b");
+        assert_eq!(b.run("blmove d d left left 0"), "$1 a");
+        assert_eq!((b.log.clone(), b.run("llen d")), (vec!["LMOVE d d left left".to_string()], ":1".into()));
+        assert_eq!(b.run("brpoplpush d k 0"), "$1 a");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["RPOPLPUSH d k".into()], vec!["lpush k".into(), "rpop d".into(), "del d".into()])
+        );
+        assert_eq!(b.run("lmove d k left left"), "$-1");
+        assert_eq!(b.run("lmove k d up left"), "-ERR syntax error");
+        assert_eq!(b.run("blmove d k left left 1"), "");
+        assert!(b.blocked);
+    }
+
+    #[test]
+    fn nothing_moves_to_a_value_of_another_type() {
+        let mut b = Bench::new();
+        b.run("rpush k a");
+        b.run("sadd s x");
+        assert!(b.run("lmove k s left left").starts_with("-WRONGTYPE"));
+        assert_eq!(b.run("llen k"), ":1");
+        assert_eq!(b.run("rpoplpush none s"), "$-1");
+    }
+}

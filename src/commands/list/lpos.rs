@@ -87,3 +87,26 @@ fn lpos(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn matches_are_counted_from_the_end_that_rank_names() {
+        let mut b = Bench::new();
+        b.run("rpush k a b c 1 2 3 c c");
+        assert_eq!(b.run("lpos k c"), ":2");
+        assert_eq!(b.run("lpos k c rank -1"), ":7");
+        assert_eq!(b.run("lpos k c rank 2 count 0"), "*2 :6 :7");
+        assert_eq!(b.run("lpos k c rank -1 count 2"), "*2 :7 :6");
+        assert_eq!(b.run("lpos k c maxlen 2"), "$-1");
+        assert_eq!(b.run("lpos k c count 0 maxlen 3"), "*1 :2");
+        assert_eq!((b.run("lpos none c"), b.run("lpos none c count 1")), ("$-1".into(), "*0".into()));
+        assert!(b.run("lpos k c rank 0").starts_with("-ERR RANK can't be zero: use 1"));
+        assert_eq!(b.run("lpos k c count -1"), "-ERR COUNT can't be negative");
+        assert_eq!(b.run("lpos k c maxlen -1"), "-ERR MAXLEN can't be negative");
+        assert_eq!(b.run("lpos k c count"), "-ERR syntax error");
+        assert!(b.run("lpos k c rank -9223372036854775808").starts_with("-ERR value is out of range"));
+    }
+}

@@ -189,6 +189,7 @@ fn parse_mpop<'k, 'a>(args: &'k [&'a [u8]], at: usize) -> Result<(&'k [&'a [u8]]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     #[test]
     fn lmpop_arguments_are_checked_in_redis_order() {
@@ -206,5 +207,45 @@ mod tests {
         assert_eq!(parse("lmpop 1 a left count"), Err(Error::SYNTAX));
         assert_eq!(parse("lmpop 1 a left count 0"), Err(Error::new("ERR count should be greater than 0")));
         assert_eq!(parse("lmpop 1 a left count 1 count 2"), Err(Error::SYNTAX));
+    }
+
+    #[test]
+    fn a_pop_takes_from_its_end_and_deletes_an_emptied_list() {
+        let mut b = Bench::new();
+        b.run("rpush k a b c d e");
+        assert_eq!(b.run("lpop k"), "$1 a");
+        assert_eq!(b.run("rpop k 2"), "*2 $1 e $1 d");
+        assert_eq!(b.run("lpop k 0"), "*0");
+        assert_eq!(b.run("lpop k 9"), "*2 $1 b $1 c");
+        assert_eq!(b.events, ["lpop k", "del k"]);
+        assert_eq!((b.run("lpop k"), b.run("lpop k 1")), ("$-1".into(), "*-1".into()));
+        assert_eq!(b.run("lpop k -1"), "-ERR value is out of range, must be positive");
+        assert_eq!(b.run("lpop k 1 2"), "-ERR wrong number of arguments for 'lpop' command");
+        b.resp3();
+        assert_eq!((b.run("lpop k"), b.run("lpop k 1")), ("_".into(), "_".into()));
+    }
+
+    #[test]
+    fn what_waited_is_logged_as_what_it_came_to() {
+        let mut b = Bench::new();
+        b.run("rpush k a b c");
+        assert_eq!(b.run("blpop none k 0"), "*2 $1 k $1 a");
+        assert_eq!(b.log, ["LPOP k"]);
+        assert_eq!(b.run("blmpop 0 2 none k right count 9"), "*2 $1 k *2 $1 c $1 b");
+        assert_eq!(b.log, ["RPOP k 2"]);
+        assert_eq!(b.run("brpop k 0"), "");
+        assert!(b.blocked && b.log.is_empty());
+        assert_eq!(b.run("lmpop 1 k left"), "*-1");
+        assert_eq!(b.run("blpop k -1"), "-ERR timeout is negative");
+        assert_eq!(b.run("blpop k x"), "-ERR timeout is not a float or out of range");
+    }
+
+    #[test]
+    fn a_served_client_passes_over_values_of_other_types() {
+        let mut b = Bench::new();
+        b.run("sadd k a");
+        b.serving(true);
+        assert_eq!(b.run("blpop k 0"), "");
+        assert!(b.blocked);
     }
 }

@@ -57,3 +57,35 @@ fn push(cx: &mut Ctx<'_>, args: &[&[u8]], end: End, must_exist: bool) -> CmdResu
     cx.db.notify(notify::LIST, words(end).0, key);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn pushes_grow_a_list_from_both_ends() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("rpush k a b"), ":2");
+        assert_eq!(
+            (b.log.clone(), b.events.clone()),
+            (vec!["rpush k a b".into()], vec!["new k".into(), "rpush k".into()])
+        );
+        assert_eq!(b.run("lpush k c d"), ":4");
+        assert_eq!(b.run("lrange k 0 -1"), "*4 $1 d $1 c $1 a $1 b");
+        assert_eq!(b.run("rpushx k e"), ":5");
+        assert_eq!(b.run("lpushx none e"), ":0");
+        assert!(b.log.is_empty());
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        let mut b = Bench::new();
+        b.run("sadd k a");
+        for line in
+            ["rpush k a", "lpushx k a", "lrange k 0 1", "lpop k", "blpop k 0", "lmove k d left left", "lpos k a"]
+        {
+            assert!(b.run(line).starts_with("-WRONGTYPE"), "{line}");
+            assert!(b.log.is_empty() && !b.blocked);
+        }
+    }
+}

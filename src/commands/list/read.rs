@@ -60,3 +60,21 @@ pub static LRANGE: Command = Command::new(
         Ok(())
     },
 );
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn indexes_count_from_both_ends() {
+        let mut b = Bench::new();
+        b.run("rpush k a 10 c");
+        assert_eq!(b.run("lindex k -2"), "$2 10");
+        assert_eq!(b.run("lindex k 3"), "$-1");
+        assert_eq!(b.run("lindex k x"), "-ERR value is not an integer or out of range");
+        assert_eq!(b.run("lindex none x"), "$-1");
+        assert_eq!(b.run("lrange k -2 9"), "*2 $2 10 $1 c");
+        assert_eq!(b.run("lrange k 2 1"), "*0");
+        assert_eq!((b.run("llen k"), b.run("llen none")), (":3".into(), ":0".into()));
+    }
+}

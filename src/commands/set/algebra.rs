@@ -196,6 +196,7 @@ fn sintercard(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
     use std::collections::BTreeSet;
 
     const L: Limits = Limits::DEFAULT;
@@ -234,5 +235,31 @@ mod tests {
         let text = of(&["1", "a", "2"]);
         let r = inter(vec![Some(&text), Some(&of(&["2", "1", "7", "b"]))], &L);
         assert_eq!((r.encoding(), r.len()), ("intset", 2));
+    }
+
+    #[test]
+    fn results_are_replied_or_stored() {
+        let mut b = Bench::new();
+        b.run("sadd a 1 2 3");
+        b.run("sadd b 2 3 4");
+        b.run("rpush s x");
+        assert_eq!(b.run("sinter a b"), "*2 $1 2 $1 3");
+        assert_eq!(b.run("sinter a none"), "*0");
+        assert_eq!(b.run("sdiff a b none"), "*1 $1 1");
+        assert_eq!(b.run("sunion a b"), "*4 $1 1 $1 2 $1 3 $1 4");
+        assert!(b.run("sinter none s").starts_with("-WRONGTYPE"));
+        assert_eq!(b.run("sunionstore s a b"), ":4");
+        assert_eq!(b.events, ["sunionstore s"]);
+        assert_eq!(b.run("sinterstore s a none"), ":0");
+        assert_eq!(b.events, ["keymiss none", "del s"]);
+        assert_eq!(b.run("sdiffstore s a a"), ":0");
+        assert!(b.log.is_empty());
+        assert_eq!((b.run("sintercard 2 a b"), b.run("sintercard 2 a b limit 1")), (":2".into(), ":1".into()));
+        assert_eq!(b.run("sintercard 3 a b"), "-ERR Number of keys can't be greater than number of args");
+        assert_eq!(b.run("sintercard 0 a"), "-ERR numkeys should be greater than 0");
+        assert_eq!(b.run("sintercard 1 a limit -1"), "-ERR LIMIT can't be negative");
+        assert_eq!(b.run("sintercard 1 a limit"), "-ERR syntax error");
+        b.resp3();
+        assert_eq!(b.run("sdiff a b"), "~1 $1 1");
     }
 }

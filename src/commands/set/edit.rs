@@ -94,3 +94,40 @@ fn smove(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     cx.out.int(1);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn members_come_and_go() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("sadd k a b a"), ":2");
+        assert_eq!(b.events, ["new k", "sadd k"]);
+        assert_eq!(b.run("sadd k a"), ":0");
+        assert!(b.log.is_empty() && b.events.is_empty());
+        assert_eq!(b.run("srem k a x"), ":1");
+        assert_eq!(b.run("srem k b"), ":1");
+        assert_eq!(b.events, ["srem k", "del k"]);
+        assert_eq!(b.run("srem k b"), ":0");
+    }
+
+    #[test]
+    fn a_member_moves() {
+        let mut b = Bench::new();
+        b.run("sadd s a b");
+        b.run("sadd d b");
+        b.run("rpush l x");
+        assert_eq!(b.run("smove s d a"), ":1");
+        assert_eq!(b.events, ["srem s", "sadd d"]);
+        assert_eq!(b.run("smove s d b"), ":1");
+        assert_eq!(b.events, ["srem s", "del s"], "it was there already");
+        assert_eq!(
+            (b.run("smove s d b"), b.run("smove d d b"), b.run("smove d d x")),
+            (":0".into(), ":1".into(), ":0".into())
+        );
+        assert!(b.run("smove d l b").starts_with("-WRONGTYPE"));
+        assert!(b.run("smove l d b").starts_with("-WRONGTYPE"));
+        assert_eq!(b.run("smove none l b"), ":0");
+    }
+}

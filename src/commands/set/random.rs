@@ -143,3 +143,53 @@ fn srandmember(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn a_pop_is_logged_as_the_removal_it_was() {
+        let mut b = Bench::new();
+        b.run("sadd k a");
+        assert_eq!(b.run("spop k"), "$1 a");
+        assert_eq!((b.log.clone(), b.events.clone()), (vec!["SREM k a".into()], vec!["spop k".into(), "del k".into()]));
+        assert_eq!(
+            (b.run("spop k"), b.run("spop k 1"), b.run("spop k 1 2")),
+            ("$-1".into(), "*0".into(), "-ERR syntax error".into())
+        );
+        b.run("sadd k a b");
+        assert_eq!(b.run("spop k 5"), "*2 $1 a $1 b");
+        assert_eq!((b.log.clone(), b.events.clone()), (vec!["UNLINK k".into()], vec!["spop k".into(), "del k".into()]));
+        assert_eq!(b.run("spop k -1"), "-ERR value is out of range, must be positive");
+    }
+
+    #[test]
+    fn popping_many_leaves_the_rest() {
+        for (size, count) in [(100, 30), (100, 95), (3000, 10), (3000, 2950)] {
+            let mut b = Bench::new();
+            let members: Vec<String> = (0..size).map(|i| format!("m{i}")).collect();
+            b.run(&format!("sadd k {}", members.join(" ")));
+            let reply = b.run(&format!("spop k {count}"));
+            let popped: std::collections::HashSet<&str> = reply.split(' ').filter(|w| w.starts_with('m')).collect();
+            assert_eq!(popped.len(), count);
+            let logged: usize = b.log.iter().map(|l| l.split(' ').count() - 2).sum();
+            assert_eq!(logged, count);
+            assert_eq!(b.run("scard k"), format!(":{}", size - count));
+            let left = b.run("smembers k");
+            assert!(left.split(' ').all(|w| !popped.contains(w)));
+        }
+    }
+
+    #[test]
+    fn a_negative_count_may_repeat() {
+        let mut b = Bench::new();
+        b.run("sadd k a");
+        assert_eq!(
+            (b.run("srandmember k"), b.run("srandmember k 3"), b.run("srandmember k -2")),
+            ("$1 a".into(), "*1 $1 a".into(), "*2 $1 a $1 a".into())
+        );
+        assert_eq!((b.run("srandmember none"), b.run("srandmember none 2")), ("$-1".into(), "*0".into()));
+        assert!(b.run("srandmember k -9223372036854775808").starts_with("-ERR value is out of range"));
+    }
+}

@@ -63,3 +63,23 @@ pub static SMEMBERS: Command = Command::new(
         Ok(())
     },
 );
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn members_are_told() {
+        let mut b = Bench::new();
+        b.run("sadd k 1 2");
+        assert_eq!(b.run("smembers k"), "*2 $1 1 $1 2");
+        assert_eq!(b.run("smismember k 2 3"), "*2 :1 :0");
+        assert_eq!(b.run("smismember none 2"), "*1 :0");
+        assert_eq!(
+            (b.run("scard k"), b.run("sismember k 1"), b.run("sismember k 01")),
+            (":2".into(), ":1".into(), ":0".into())
+        );
+        b.resp3();
+        assert_eq!((b.run("smembers k"), b.run("smembers none")), ("~2 $1 1 $1 2".into(), "~0".into()));
+    }
+}

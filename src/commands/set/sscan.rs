@@ -39,3 +39,17 @@ fn sscan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     cx.out.append(&mut found);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn a_small_set_is_walked_at_once() {
+        let mut b = Bench::new();
+        b.run("sadd k 1 2 30");
+        assert_eq!(b.run("sscan k 0 match 3*"), "*2 $1 0 *1 $2 30");
+        assert_eq!(b.run("sscan k 0 novalues"), "-ERR NOVALUES option can only be used in HSCAN");
+        assert_eq!(b.run("sscan none 0 what"), "*2 $1 0 *0");
+    }
+}

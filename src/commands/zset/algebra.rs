@@ -384,6 +384,7 @@ fn zintercard(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
     use crate::types::Limits;
 
     const L: Limits = Limits::DEFAULT;
@@ -440,5 +441,27 @@ mod tests {
         let card = Knows { weights: false, scores: false, limit: true };
         assert_eq!(parse("limit -1", 2, card), Err(Error::new("ERR LIMIT can't be negative")));
         assert_eq!(parse("limit 5", 2, card).unwrap().limit, 5);
+    }
+
+    #[test]
+    fn sets_and_sorted_sets_combine() {
+        let mut b = Bench::new();
+        b.run("zadd a 1 x 2 y");
+        b.run("sadd s y z");
+        b.run("rpush l x");
+        assert_eq!(b.run("zunion 2 a s withscores"), "*6 $1 x $1 1 $1 z $1 1 $1 y $1 3");
+        assert_eq!(b.run("zinter 2 a s weights 2 10 withscores"), "*2 $1 y $2 14");
+        assert_eq!(b.run("zdiff 2 a s"), "*1 $1 x");
+        assert_eq!(b.run("zunionstore d 3 a s none aggregate max"), ":3");
+        assert_eq!(b.events, ["keymiss none", "new d", "zunionstore d"]);
+        assert_eq!(b.run("zinterstore d 2 a none"), ":0");
+        assert_eq!(b.events, ["keymiss none", "del d"]);
+        assert_eq!((b.run("zintercard 2 a s"), b.run("zintercard 2 a a limit 1")), (":1".into(), ":1".into()));
+        assert!(b.run("zunion 2 a l").starts_with("-WRONGTYPE"));
+        assert_eq!(b.run("zunionstore d 0 a"), "-ERR at least 1 input key is needed for 'zunionstore' command");
+        assert_eq!(b.run("zunion 3 a s"), "-ERR syntax error");
+        assert_eq!(b.run("zdiff 2 a s weights 1 1"), "-ERR syntax error");
+        b.resp3();
+        assert_eq!(b.run("zdiff 2 a s withscores"), "*1 *2 $1 x ,1");
     }
 }

@@ -191,3 +191,46 @@ fn parse_mpop<'k, 'a>(args: Words<'k, 'a>, at: usize) -> Result<(Words<'k, 'a>, 
     };
     Ok((keys, max, count as usize))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn a_pop_takes_from_its_end() {
+        for entries in ["128", "0"] {
+            let mut b = Bench::new();
+            b.config("zset-max-listpack-entries", entries);
+            b.run("zadd k 1 a 2 b 3 c 4 d 5 e");
+            assert_eq!(b.run("zpopmin k"), "*2 $1 a $1 1");
+            assert_eq!(b.run("zpopmax k 2"), "*4 $1 e $1 5 $1 d $1 4");
+            assert_eq!(b.events, ["zpopmax k"]);
+            assert_eq!(b.run("zpopmax k 0"), "*0");
+            assert_eq!(b.run("zmpop 2 none k min count 5"), "*2 $1 k *2 *2 $1 b $1 2 *2 $1 c $1 3");
+            assert_eq!(
+                (b.log.clone(), b.events.clone()),
+                (vec!["ZPOPMIN k 2".into()], vec!["zpopmin k".into(), "del k".into()])
+            );
+            assert_eq!((b.run("zpopmin k"), b.run("zmpop 1 k max")), ("*0".into(), "*-1".into()));
+            assert_eq!(b.run("zpopmin k 1 2"), "-ERR syntax error");
+            b.resp3();
+            b.run("zadd k 1 a 2 b");
+            assert_eq!((b.run("zpopmin k"), b.run("zpopmin k 1")), ("*2 $1 a ,1".into(), "*1 *2 $1 b ,2".into()));
+        }
+    }
+
+    #[test]
+    fn what_waited_is_logged_as_what_it_came_to() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("bzpopmin a b 0"), "");
+        assert!(b.blocked);
+        b.run("zadd b 1 x 2 y");
+        assert_eq!(b.run("bzpopmax a b 0"), "*3 $1 b $1 y $1 2");
+        assert_eq!(b.log, ["ZPOPMAX b"]);
+        assert_eq!(b.run("bzmpop 0.1 1 b min count 10"), "*2 $1 b *1 *2 $1 x $1 1");
+        assert_eq!(b.log, ["ZPOPMIN b 1"]);
+        assert_eq!(b.run("bzmpop x 1 b min"), "-ERR timeout is not a float or out of range");
+        assert_eq!(b.run("zmpop 1 b up"), "-ERR syntax error");
+        assert_eq!(b.run("zmpop 1 b min count 0"), "-ERR count should be greater than 0");
+    }
+}

@@ -51,3 +51,22 @@ fn zrandmember(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn pairs_are_flat_in_resp2_and_nested_in_resp3() {
+        let mut b = Bench::new();
+        b.run("zadd k 1 a");
+        assert_eq!(
+            (b.run("zrandmember k"), b.run("zrandmember k 3"), b.run("zrandmember none")),
+            ("$1 a".into(), "*1 $1 a".into(), "$-1".into())
+        );
+        assert_eq!(b.run("zrandmember k -2 withscores"), "*4 $1 a $1 1 $1 a $1 1");
+        assert_eq!(b.run("zrandmember k 1 what"), "-ERR syntax error");
+        b.resp3();
+        assert_eq!(b.run("zrandmember k 1 withscores"), "*1 *2 $1 a ,1");
+    }
+}

@@ -181,6 +181,7 @@ fn zrangestore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     fn parse(s: &'static str, form: Form) -> Result<Query<'static>, Error> {
         Query::parse(&s.split(' ').map(str::as_bytes).collect::<Vec<_>>(), form)
@@ -212,5 +213,41 @@ mod tests {
         assert_eq!(cut("1 3 byscore limit -1 5"), (0, 0));
         assert_eq!(cut("1 3 byscore limit 0 -7"), (1, 3));
         assert_eq!(cut("0 1 rev"), (4, 2));
+    }
+
+    #[test]
+    fn every_form_reads_the_same_range() {
+        let mut b = Bench::new();
+        b.run("zadd k 1 a 2 b 3 c 4 d");
+        assert_eq!(b.run("zrange k 1 2"), "*2 $1 b $1 c");
+        assert_eq!(b.run("zrevrange k 0 1 withscores"), "*4 $1 d $1 4 $1 c $1 3");
+        assert_eq!(b.run("zrange k 0 1 rev"), "*2 $1 d $1 c");
+        assert_eq!(b.run("zrangebyscore k (1 3"), "*2 $1 b $1 c");
+        assert_eq!(b.run("zrange k (1 3 byscore limit 1 -1"), "*1 $1 c");
+        assert_eq!(b.run("zrevrangebyscore k +inf 2 limit 1 1"), "*1 $1 c");
+        assert_eq!(b.run("zrevrangebyscore k 2 +inf"), "*0");
+        assert_eq!(b.run("zrange none 0 -1"), "*0");
+        assert_eq!(b.run("zrangebyscore k a b"), "-ERR min or max is not a float");
+        assert_eq!(b.run("zrangestore d k 1 2 rev"), ":2");
+        assert_eq!(b.events, ["new d", "zrangestore d"]);
+        assert_eq!(b.run("zrange d 0 -1 withscores"), "*4 $1 b $1 2 $1 c $1 3");
+        assert_eq!(b.run("zrangestore d k 9 10"), ":0");
+        assert_eq!(b.events, ["del d"]);
+        b.resp3();
+        assert_eq!(b.run("zrange k 0 0 withscores"), "*1 *2 $1 a ,1");
+    }
+
+    #[test]
+    fn members_of_one_score_are_ranged_by_themselves() {
+        for entries in ["128", "0"] {
+            let mut b = Bench::new();
+            b.config("zset-max-listpack-entries", entries);
+            b.run("zadd k 0 a 0 b 0 c 0 d");
+            assert_eq!(b.run("zrangebylex k [b (d"), "*2 $1 b $1 c");
+            assert_eq!(b.run("zrevrangebylex k + (b limit 0 1"), "*1 $1 d");
+            assert_eq!(b.run("zrange k - [b bylex"), "*2 $1 a $1 b");
+            assert_eq!(b.run("zrange k + - bylex"), "*0");
+            assert_eq!(b.run("zremrangebylex k (a (c"), ":1");
+        }
     }
 }

@@ -125,3 +125,31 @@ fn rank(cx: &mut Ctx<'_>, args: &[&[u8]], reverse: bool) -> CmdResult {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn ranks_scores_and_counts_are_told() {
+        let mut b = Bench::new();
+        b.run("zadd k 1 a 2 b 3 c");
+        assert_eq!(
+            (b.run("zrank k b"), b.run("zrevrank k c"), b.run("zrank k x")),
+            (":1".into(), ":0".into(), "$-1".into())
+        );
+        assert_eq!(b.run("zrank k c withscore"), "*2 :2 $1 3");
+        assert_eq!(b.run("zrank k x withscore"), "*-1");
+        assert_eq!(b.run("zrank k c what"), "-ERR syntax error");
+        assert_eq!(b.run("zrank k c withscore x"), "-ERR wrong number of arguments for 'zrank' command");
+        assert_eq!(b.run("zmscore k a x"), "*2 $1 1 $-1");
+        assert_eq!(
+            (b.run("zscore k a"), b.run("zscore k x"), b.run("zcard k")),
+            ("$1 1".into(), "$-1".into(), ":3".into())
+        );
+        assert_eq!((b.run("zcount k (1 +inf"), b.run("zcount none 0 1")), (":2".into(), ":0".into()));
+        assert_eq!(b.run("zcount k a b"), "-ERR min or max is not a float");
+        assert_eq!(b.run("zlexcount k - +"), ":3");
+        assert_eq!(b.run("zlexcount k a b"), "-ERR min or max not valid string range item");
+    }
+}

@@ -83,3 +83,26 @@ fn done(cx: &mut Ctx<'_>, key: &[u8], removed: usize, emptied: bool, event: &'st
         cx.db.modified(key, removed as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn ranges_are_removed_and_an_emptied_set_goes() {
+        for entries in ["128", "0"] {
+            let mut b = Bench::new();
+            b.config("zset-max-listpack-entries", entries);
+            b.run("zadd k 1 a 2 b 3 c 4 d 5 e");
+            assert_eq!(b.run("zrem k a x"), ":1");
+            assert_eq!(b.run("zremrangebyrank k -1 -1"), ":1");
+            assert_eq!(b.run("zremrangebyscore k (2 (4"), ":1");
+            assert_eq!(b.run("zremrangebyscore k 5 9"), ":0");
+            assert!(b.log.is_empty());
+            assert_eq!(b.run("zrange k 0 -1"), "*2 $1 b $1 d");
+            assert_eq!(b.run("zremrangebyrank k 0 -1"), ":2");
+            assert_eq!(b.events, ["zremrangebyrank k", "del k"]);
+            assert_eq!(b.run("zremrangebyrank k x 1"), "-ERR value is not an integer or out of range");
+        }
+    }
+}

@@ -147,6 +147,7 @@ fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::testing::Bench;
 
     #[test]
     fn options_are_checked_in_redis_order() {
@@ -169,5 +170,29 @@ mod tests {
         assert_eq!(r(false, false, false, true).apply(Some(3.0), 2.0), Some(2.0));
         let incr = Rules { incr: true, gt: true, ..Rules::default() };
         assert_eq!((incr.apply(Some(3.0), 2.0), incr.apply(Some(3.0), -2.0)), (Some(5.0), None));
+    }
+
+    #[test]
+    fn scores_are_set_and_counted() {
+        let mut b = Bench::new();
+        assert_eq!(b.run("zadd k 1 a 2 b"), ":2");
+        assert_eq!(b.events, ["new k", "zadd k"]);
+        assert_eq!((b.run("zadd k 3 a"), b.run("zadd k ch 4 a 5 c")), (":0".into(), ":2".into()));
+        assert_eq!(b.run("zadd k nx 9 a"), ":0");
+        assert!(b.log.is_empty());
+        assert_eq!(b.run("zadd k incr 1.5 a"), "$3 5.5");
+        assert_eq!(b.events, ["zincr k"]);
+        assert_eq!(
+            (b.run("zadd k xx incr 1 x"), b.run("zadd none xx 1 a"), b.run("zcard none")),
+            ("$-1".into(), ":0".into(), ":0".into())
+        );
+        assert_eq!(b.run("zincrby k -0.5 a"), "$1 5");
+        assert_eq!(b.run("zincrby k 0 a"), "$1 5");
+        assert!(b.log.is_empty());
+        assert_eq!(b.run("zadd k x a"), "-ERR value is not a valid float");
+        b.run("zadd k inf i");
+        assert_eq!(b.run("zincrby k -inf i"), "-ERR resulting score is not a number (NaN)");
+        b.resp3();
+        assert_eq!(b.run("zincrby k 1 a"), ",6");
     }
 }

@@ -48,3 +48,18 @@ fn zscan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     cx.out.append(&mut found);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Bench;
+
+    #[test]
+    fn scores_are_strings_in_both_protocols() {
+        let mut b = Bench::new();
+        b.run("zadd k 1.5 a 2 b");
+        b.resp3();
+        assert_eq!(b.run("zscan k 0"), "*2 $1 0 *4 $1 a $3 1.5 $1 b $1 2");
+        assert_eq!(b.run("zscan k 0 noscores match b"), "*2 $1 0 *1 $1 b");
+        assert_eq!(b.run("zscan k 0 novalues"), "-ERR NOVALUES option can only be used in HSCAN");
+    }
+}
