@@ -1,8 +1,9 @@
 //! What the commands on lists, hashes, sets and sorted sets share: thresholds, key flags, replies of elements.
 
-use super::{CmdResult, Ctx, options};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{CmdResult, Ctx, Server, options};
 use crate::base::glob;
-use crate::config::Config;
 use crate::keyspace::{Ttl, Value, notify};
 use crate::resp::{Error, Out};
 use crate::spec::KeyFlags;
@@ -24,11 +25,12 @@ pub const RW_ACCESS_UPDATE: KeyFlags = RW_UPDATE.or(KeyFlags::ACCESS);
 pub const OW_UPDATE: KeyFlags = KeyFlags::OW.or(KeyFlags::UPDATE);
 
 /// The encoding thresholds in force.
-pub fn limits(config: &Config) -> Limits {
+pub fn limits(server: &Server) -> Limits {
+    let config = server.config;
     Limits {
         list_max_listpack_size: config.list_max_listpack_size(),
         list_compress_depth: config.list_compress_depth(),
-        list_packed_threshold: list_packed_threshold(),
+        list_packed_threshold: server.switches.packed_threshold.load(Relaxed),
         hash_max_listpack_entries: config.hash_max_listpack_entries(),
         hash_max_listpack_value: config.hash_max_listpack_value(),
         set_max_intset_entries: config.set_max_intset_entries(),
@@ -37,18 +39,6 @@ pub fn limits(config: &Config) -> Limits {
         zset_max_listpack_entries: config.zset_max_listpack_entries(),
         zset_max_listpack_value: config.zset_max_listpack_value(),
     }
-}
-
-static LIST_PACKED_THRESHOLD: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-
-/// What `DEBUG QUICKLIST-PACKED-THRESHOLD` set; 0 when nothing.
-pub fn list_packed_threshold() -> usize {
-    LIST_PACKED_THRESHOLD.load(std::sync::atomic::Ordering::Relaxed)
-}
-
-/// Sets the size from which a list element gets a node of its own; 0 leaves it to `list-max-listpack-size`.
-pub fn set_list_packed_threshold(bytes: usize) {
-    LIST_PACKED_THRESHOLD.store(bytes, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// An element as a bulk string.

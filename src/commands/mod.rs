@@ -12,6 +12,8 @@ pub mod options;
 pub mod redact;
 pub mod state;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub mod connection;
 pub mod generic;

@@ -105,7 +105,7 @@ impl Server {
     }
     /// Thresholds of the packed encodings, as they are now.
     pub fn limits(&self) -> Limits {
-        super::collections::limits(self.config)
+        super::collections::limits(self)
     }
     /// Changes since the start (nothing is saved yet).
     pub fn dirty(&self) -> u64 {

@@ -33,7 +33,7 @@ pub static HINCRBYFLOAT: Command = Command::new(
 
 fn hincrby(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let by = options::int(args[3])?;
-    let (limits, now, key, field) = (limits(cx.config()), now(cx), args[1], args[2]);
+    let (limits, now, key, field) = (limits(cx.server), now(cx), args[1], args[2]);
     let hash = cx.db.hash_create(key, Hash::new)?;
     let old = match hash.get(field, now) {
         Some(value) => value.as_int().ok_or(Error::new("ERR hash value is not an integer"))?,
@@ -52,7 +52,7 @@ fn hincrbyfloat(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if !by.is_finite() {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
-    let (limits, now, key, field) = (limits(cx.config()), now(cx), args[1], args[2]);
+    let (limits, now, key, field) = (limits(cx.server), now(cx), args[1], args[2]);
     let hash = cx.db.hash_create(key, Hash::new)?;
     let old = match hash.get(field, now) {
         Some(Elem::Int(n)) => LongDouble::from_i64(n),

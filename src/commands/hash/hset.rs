@@ -49,7 +49,7 @@ fn set_all(cx: &mut Ctx<'_>, args: &[&[u8]]) -> Result<usize, crate::resp::Error
     if !args.len().is_multiple_of(2) {
         return Err(cx.arity());
     }
-    let (limits, now, key) = (limits(cx.config()), now(cx), args[1]);
+    let (limits, now, key) = (limits(cx.server), now(cx), args[1]);
     let hash = cx.db.hash_create(key, Hash::new)?;
     let was_volatile = hash.has_volatile();
     hash.reserve(args[2..].iter().map(|a| a.len()), &limits);
@@ -64,7 +64,7 @@ fn set_all(cx: &mut Ctx<'_>, args: &[&[u8]]) -> Result<usize, crate::resp::Error
 }
 
 fn hsetnx(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let (limits, now, key) = (limits(cx.config()), now(cx), args[1]);
+    let (limits, now, key) = (limits(cx.server), now(cx), args[1]);
     let hash = cx.db.hash_create(key, Hash::new)?;
     if hash.contains(args[2], now) {
         cx.out.int(0);

@@ -68,7 +68,7 @@ fn hsetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let at = find_fields(args, 2)?;
     let options = Options::parse(&args[2..at])?;
     let pairs = fields(args, at + 1, 2, NUMFIELDS)?;
-    let (limits, now, key) = (limits(cx.config()), now(cx), args[1]);
+    let (limits, now, key) = (limits(cx.server), now(cx), args[1]);
     let exists = cx.db.hash_write(key)?.is_some();
     if options.key.is_some_and(|must| must != exists) {
         cx.out.int(0);

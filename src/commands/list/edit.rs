@@ -46,7 +46,7 @@ pub static LTRIM: Command = Command::new(
 );
 
 fn lset(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let (key, value) = (args[1], args[3]);
     let list = cx.db.list_write(key)?.ok_or(Error::NO_KEY)?;
     let index = options::int(args[2])?;
@@ -64,7 +64,7 @@ fn linsert(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         w if options::is(w, "before") => false,
         _ => return Err(Error::SYNTAX),
     };
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let (key, pivot, value) = (args[1], args[3], args[4]);
     let Some(list) = cx.db.list_write(key)? else {
         cx.out.int(0);
@@ -83,7 +83,7 @@ fn linsert(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 fn lrem(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let count = options::int_in(args[2], -i64::MAX, i64::MAX, None)?;
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let (key, value) = (args[1], args[3]);
     let Some(list) = cx.db.list_write(key)? else {
         cx.out.int(0);
@@ -104,7 +104,7 @@ fn lrem(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 fn ltrim(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let (start, stop) = (options::int(args[2])?, options::int(args[3])?);
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let key = args[1];
     cx.out.ok();
     let Some(list) = cx.db.list_write(key)? else { return Ok(()) };

@@ -83,7 +83,7 @@ fn move_element(
     from: End,
     to: End,
 ) -> Result<bool, crate::resp::Error> {
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     if cx.db.list_write(source)?.is_none() {
         cx.out.null();
         return Ok(false);

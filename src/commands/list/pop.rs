@@ -88,7 +88,7 @@ fn pop(cx: &mut Ctx<'_>, args: &[&[u8]], end: End) -> CmdResult {
         [_, _, n] => Some(options::positive(n)? as usize),
         _ => return Err(cx.arity()),
     };
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let key = args[1];
     let Some(list) = cx.db.list_write(key)? else {
         if count.is_some() {
@@ -126,7 +126,7 @@ fn pop(cx: &mut Ctx<'_>, args: &[&[u8]], end: End) -> CmdResult {
 
 /// Pops from the first of the keys that holds a list: `count` elements as LMPOP does, or one as BLPOP. False if none does.
 fn try_pop(cx: &mut Ctx<'_>, keys: &[&[u8]], end: End, count: Option<usize>) -> Result<bool, Error> {
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     for key in keys {
         let list = match cx.db.list_write(key) {
             Ok(Some(list)) if !list.is_empty() => list,

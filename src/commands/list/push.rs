@@ -35,7 +35,7 @@ pub static RPUSHX: Command = Command::new(
 );
 
 fn push(cx: &mut Ctx<'_>, args: &[&[u8]], end: End, must_exist: bool) -> CmdResult {
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let (key, values) = (args[1], &args[2..]);
     let list = if must_exist {
         match cx.db.list_write(key)? {

@@ -28,40 +28,40 @@ const SUM: &str = "O(N) where N is the number of members of all sets together.";
 /// `SINTER key [key ...]`
 pub static SINTER: Command =
     Command::new(read("sinter", PRODUCT, "Returns the members that several sets have in common."), |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         reply(cx, &args[1..], |sets| inter(sets, &limits))
     });
 /// `SUNION key [key ...]`
 pub static SUNION: Command =
     Command::new(read("sunion", SUM, "Returns the members that at least one of several sets has."), |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         reply(cx, &args[1..], |sets| union(sets, &limits))
     });
 /// `SDIFF key [key ...]`
 pub static SDIFF: Command = Command::new(
     read("sdiff", SUM, "Returns the members of the first set that none of the others has."),
     |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         reply(cx, &args[1..], |sets| diff(sets, &limits))
     },
 );
 /// `SINTERSTORE destination key [key ...]`
 pub static SINTERSTORE: Command =
     Command::new(write("sinterstore", PRODUCT, "Stores the members that several sets have in common."), |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         store_result(cx, args, "sinterstore", |sets| inter(sets, &limits))
     });
 /// `SUNIONSTORE destination key [key ...]`
 pub static SUNIONSTORE: Command =
     Command::new(write("sunionstore", SUM, "Stores the members that at least one of several sets has."), |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         store_result(cx, args, "sunionstore", |sets| union(sets, &limits))
     });
 /// `SDIFFSTORE destination key [key ...]`
 pub static SDIFFSTORE: Command = Command::new(
     write("sdiffstore", SUM, "Stores the members of the first set that none of the others has."),
     |cx, args| {
-        let limits = limits(cx.config());
+        let limits = limits(cx.server);
         store_result(cx, args, "sdiffstore", |sets| diff(sets, &limits))
     },
 );

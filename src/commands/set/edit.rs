@@ -35,7 +35,7 @@ pub static SMOVE: Command = Command::new(
 );
 
 fn sadd(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let (key, members) = (args[1], &args[2..]);
     let set = cx.db.set_create(key, || Set::for_members(members[0], members.len(), &limits))?;
     set.reserve(members.len(), &limits);
@@ -80,7 +80,7 @@ fn smove(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.out.int(i64::from(there));
         return Ok(());
     }
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let emptied = cx.db.set_write(source)?.is_some_and(|set| set.remove(member) && set.is_empty());
     cx.db.notify(notify::SET, "srem", source);
     if emptied {

@@ -62,7 +62,7 @@ fn spop(cx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
 
 fn spop_count(cx: &mut Ctx<'_>, key: &[u8], count: &[u8]) -> CmdResult {
     let count = options::positive(count)? as usize;
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let Some(set) = cx.db.set_write(key)? else {
         cx.out.set(0);
         return Ok(());

@@ -351,7 +351,7 @@ fn reply(cx: &mut Ctx<'_>, args: &[&[u8]], op: Op) -> CmdResult {
 
 fn store_result(cx: &mut Ctx<'_>, args: &[&[u8]], op: Op, event: &'static str) -> CmdResult {
     let knows = Knows { weights: op != Op::Diff, scores: false, limit: false };
-    let (limits, name) = (limits(cx.config()), cx.name());
+    let (limits, name) = (limits(cx.server), cx.name());
     let (sources, query) = inputs(&mut cx.db, args, 2, knows, name)?;
     let result = combine(sources, &query, op);
     let longest = result.iter().map(|(m, _)| m.len()).max().unwrap_or(0);

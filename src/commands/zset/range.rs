@@ -162,7 +162,7 @@ fn zrange(cx: &mut Ctx<'_>, args: &[&[u8]], form: Form) -> CmdResult {
 
 fn zrangestore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let query = Query::parse(&args[3..], Form::Store)?;
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let mut result = None;
     if let Some(set) = cx.db.zset_read(args[2])? {
         let (start, n) = query.cut(set);

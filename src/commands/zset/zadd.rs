@@ -92,7 +92,7 @@ impl Rules {
 fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResult {
     let scores: smallvec::SmallVec<[f64; 8]> =
         pairs.iter().step_by(2).map(|s| options::float(s)).collect::<Result<_, _>>()?;
-    let limits = limits(cx.config());
+    let limits = limits(cx.server);
     let longest = pairs.iter().skip(1).step_by(2).map(|m| m.len()).max().unwrap_or(0);
     let set = if rules.xx {
         match cx.db.zset_write(key)? {
