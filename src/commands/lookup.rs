@@ -186,7 +186,7 @@ mod tests {
         let l = Lookup::new(&table::all(), |n| Some(n.to_owned()));
         for e in l.commands() {
             assert!(std::ptr::eq(l.command(e.name.to_uppercase().as_bytes()).unwrap(), e), "{}", e.name);
-            assert!(l.command(format!("{}x", e.name).as_bytes()).is_none());
+            assert!(l.command(format!("{}~", e.name).as_bytes()).is_none());
             for sub in l.subs(e) {
                 let word = sub.name.split_once('|').unwrap().1.to_uppercase();
                 assert!(std::ptr::eq(l.resolve(&[e.name.as_bytes(), word.as_bytes()]).unwrap(), sub));
