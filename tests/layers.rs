@@ -36,7 +36,9 @@ const UNSAFE: &[&str] = &[
     "keyspace/slots.rs",
     "keyspace/value.rs",
     "types/dict.rs",
+    "types/fields.rs",
     "types/item.rs",
+    "types/ranked.rs",
 ];
 
 const MAX_LINES: usize = 1000;

@@ -219,7 +219,7 @@ fn header(
         }
     }
     match memchr::memchr(b'\r', &rest[..rest.len().min(limits.line + 2)]) {
-        Some(end) if end + 1 < rest.len() => Ok(Some((num::parse_i64(&rest[1..end]), pos + end + 2))),
+        Some(end) if end + 1 < rest.len() => Ok(Some((rest.get(1..end).and_then(num::parse_i64), pos + end + 2))),
         Some(_) => Ok(None),
         None if rest.len() > limits.line => Err(too_long),
         None => Ok(None),
@@ -370,6 +370,8 @@ mod tests {
             (b"*x\r\n", "ERR Protocol error: invalid multibulk length"),
             (b"*2147483648\r\n", "ERR Protocol error: invalid multibulk length"),
             (b"*1\r\nfoo\r\n", "ERR Protocol error: expected '$', got 'f'"),
+            // Once an index out of range: a line end where an argument begins.
+            (b"*1\r\n\r\nabc", "ERR Protocol error: expected '$', got ' '"),
             (b"*1\r\n$-1\r\n", "ERR Protocol error: invalid bulk length"),
             (b"*1\r\n$abc\r\n", "ERR Protocol error: invalid bulk length"),
             (b"*1\r\n$536870913\r\n", "ERR Protocol error: invalid bulk length"),
