@@ -44,7 +44,7 @@ const KEEP_ARGS: usize = 1024;
 /// Output buffers above this size are given back once empty.
 const KEEP_OUT: usize = 64 << 10;
 /// A client that must still authenticate may not make us hold more than this.
-const MAX_UNAUTHENTICATED: usize = 1 << 20;
+const MAX_UNAUTHENTICATED: usize = 64 << 10;
 
 /// The progress of decoding.
 #[derive(Default)]
@@ -184,7 +184,8 @@ impl Conn {
             return Ok(Wake::Writable);
         }
         let deadline = self.deadline();
-        let may_read = self.out.len() < MAX_UNSENT && self.session.close == Close::No;
+        let most = if self.session.authenticated { MAX_UNSENT } else { MAX_UNAUTHENTICATED };
+        let may_read = self.out.len() < most && self.session.close == Close::No;
         let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
         let shared = &self.shared;
         let mut waiting = std::pin::pin!(poll_fn(|cx| {

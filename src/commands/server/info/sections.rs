@@ -15,7 +15,6 @@ use crate::metrics::{Counter, ThreadStats};
 pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     let config = cx.config();
     let uptime = (cx.db.now - cx.server.started) / 1000;
-    let mode = if config.extended_redis_compatibility() { "redis_mode" } else { "server_mode" };
     let supervised = match config.supervised() {
         Supervised::Systemd | Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
         _ => "no",
@@ -27,7 +26,9 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     text.field("redis_git_sha1", "00000000");
     text.field("redis_git_dirty", 0);
     text.field("redis_build_id", "0");
-    text.field(mode, "standalone");
+    // Valkey's name and Redis's: clients look for either.
+    text.field("server_mode", "standalone");
+    text.field("redis_mode", "standalone");
     text.field("os", os::uname());
     text.field("arch_bits", usize::BITS);
     text.field("monotonic_clock", "POSIX clock_gettime");

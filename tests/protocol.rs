@@ -1,0 +1,164 @@
+//! Bytes that no good client sends, and clients that behave badly: the error Redis gives, that connection alone closed,
+//! nothing else disturbed.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use support::Server;
+
+fn raw(server: &Server) -> TcpStream {
+    let s = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    s.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    s
+}
+
+/// Sends the bytes and reads until the server closes.
+fn last_words(server: &Server, bytes: &[u8]) -> String {
+    let mut s = raw(server);
+    // The server may close before all of it is sent.
+    let _ = s.write_all(bytes);
+    let mut text = Vec::new();
+    let _ = s.read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn malformed_requests_are_answered_and_end_their_connection_alone() {
+    let server = Server::start(&[]);
+    let mut other = server.connect();
+    for (bytes, error) in [
+        (&b"*x\r\n"[..], "invalid multibulk length"),
+        (b"*2147483648\r\n", "invalid multibulk length"),
+        (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+        (b"*1\r\n\r\nabcd\r\n", "expected '$', got ' '"),
+        (b"*1\r\n*1\r\n*1\r\n$4\r\nPING\r\n", "expected '$', got '*'"),
+        (b"*1\r\n$-7\r\n", "invalid bulk length"),
+        (b"*1\r\n$99999999999\r\n", "invalid bulk length"),
+        (b"GET \"unbalanced\r\n", "unbalanced quotes in request"),
+        (&[b'a'; 70_000], "too big inline request"),
+        (&[&b"*"[..], &[b'1'; 70_000]].concat(), "too big mbulk count string"),
+        (&[&b"*1\r\n$"[..], &[b'1'; 70_000]].concat(), "too big bulk count string"),
+    ] {
+        let text = last_words(&server, bytes);
+        assert!(text.starts_with("-ERR Protocol error: ") && text.contains(error), "{error}: {text:?}");
+        assert_eq!(other.run("PING").text(), "PONG");
+    }
+    let text = last_words(&server, b"PING\r\n*1\r\n$x\r\nPING\r\n");
+    assert!(
+        text.starts_with("+PONG\r\n-ERR Protocol error: invalid bulk length"),
+        "what came before is answered: {text}"
+    );
+}
+
+#[test]
+fn a_sender_of_single_bytes_is_understood() {
+    let server = Server::start(&[]);
+    let mut s = raw(&server);
+    s.set_nodelay(true).unwrap();
+    for b in b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\n\x00\xff\n\r\nGET k\r\n" {
+        s.write_all(&[*b]).unwrap();
+    }
+    let mut got = [0; 14];
+    s.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"+OK\r\n$3\r\n\x00\xff\n\r\n");
+}
+
+#[test]
+fn a_million_arguments_are_one_request() {
+    let server = Server::start(&[]);
+    let mut s = raw(&server);
+    let n = 1_048_577;
+    let mut bytes = format!("*{n}\r\n$4\r\nSADD\r\n$1\r\ns\r\n").into_bytes();
+    (0..n - 2).for_each(|i| bytes.extend_from_slice(format!("$7\r\n{i:07}\r\n").as_bytes()));
+    s.write_all(&bytes).unwrap();
+    let mut got = [0; 10];
+    s.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b":1048575\r\n");
+}
+
+#[test]
+fn before_authentication_little_is_taken_and_little_kept() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let text = last_words(&server, b"*11\r\n");
+    assert!(text.contains("unauthenticated multibulk length"), "{text}");
+    let text = last_words(&server, b"*2\r\n$4\r\nAUTH\r\n$16385\r\n");
+    assert!(text.contains("unauthenticated bulk length"), "{text}");
+    // Whoever asks without end and never reads is not read from for ever.
+    let mut greedy = raw(&server);
+    greedy.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let chunk = b"GET k\r\n".repeat(10_000);
+    let sent = (0..2000).take_while(|_| greedy.write_all(&chunk).is_ok()).count();
+    assert!(sent < 2000, "the server read 140 MB of requests whose replies nobody takes");
+    let mut other = server.connect();
+    assert_eq!(other.run("AUTH secret").text(), "OK");
+    assert!(other.info("used_memory").parse::<u64>().unwrap() < 30_000_000);
+}
+
+#[test]
+fn a_client_that_never_reads_is_closed_at_its_output_limit() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let mut other = server.connect();
+    other.command(&[b"SET", b"big", &[b'x'; 100_000]]);
+    let mut silent = raw(&server);
+    silent.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let ask = b"GET big\r\n".repeat(1000);
+    while silent.write_all(&ask).is_ok() {}
+    other.until("the silent client is gone", |c| c.info("connected_clients") == "1");
+    assert!(other.info("used_memory").parse::<u64>().unwrap() < 100_000_000);
+}
+
+#[test]
+fn a_half_closed_socket_still_gets_its_replies() {
+    let server = Server::start(&[]);
+    server.connect().command(&[b"SET", b"big", &[b'x'; 5_000_000]]);
+    let mut s = raw(&server);
+    s.write_all(b"GET big\r\nPING\r\n").unwrap();
+    s.shutdown(Shutdown::Write).unwrap();
+    let mut all = Vec::new();
+    s.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), "$5000000\r\n".len() + 5_000_000 + 2 + "+PONG\r\n".len());
+}
+
+#[test]
+fn writes_over_the_memory_limit_are_refused_and_reads_go_on() {
+    let server = Server::start(&["--maxmemory", "20mb"]);
+    let mut c = server.connect();
+    let value = [b'x'; 100_000];
+    let refused = (0..1000).find_map(|i| {
+        let reply = c.command(&[b"SET", format!("k{i}").as_bytes(), &value]);
+        reply.is_error().then(|| reply.text())
+    });
+    assert_eq!(refused.as_deref(), Some("OOM command not allowed when used memory > 'maxmemory'."));
+    assert_eq!(c.run("STRLEN k0").int(), 100_000);
+    assert_eq!(c.run("DEL k0 k1 k2 k3").int(), 4);
+    c.run("CONFIG SET maxmemory-policy allkeys-lru");
+    for i in 0..1000 {
+        assert_eq!(c.command(&[b"SET", format!("n{i}").as_bytes(), &value]).text(), "OK");
+    }
+    let (used, keys) = (c.info("used_memory").parse::<u64>().unwrap(), c.run("DBSIZE").int());
+    assert!(used < 21_500_000 && (50..300).contains(&keys), "{used} bytes, {keys} keys");
+}
+
+#[test]
+fn more_clients_than_allowed_are_refused() {
+    let server = Server::start(&["--maxclients", "2"]);
+    let (mut a, _b) = (server.connect(), server.connect());
+    a.run("PING");
+    a.until("both are in", |c| c.info("connected_clients") == "2");
+    assert_eq!(last_words(&server, b""), "-ERR max number of clients reached\r\n");
+}
+
+#[test]
+fn a_unix_socket_serves_too() {
+    let dir = support::TempDir::new();
+    let path = dir.0.join("dunlin.sock");
+    let _server = Server::start(&["--unixsocket", path.to_str().unwrap(), "--unixsocketperm", "700"]);
+    let mut s = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    s.write_all(b"PING\r\n").unwrap();
+    let mut got = [0; 7];
+    s.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"+PONG\r\n");
+}
