@@ -14,8 +14,10 @@ pub struct Entry {
     pub parent: Option<u16>,
     /// First subcommand's number, and how many there are.
     subs: (u16, u16),
-    /// A plain command on the one key `args[1]`, which can run in a batch under common locks.
+    /// A plain command on the one key `args[1]`, or on none, which can run in a batch under common locks.
     pub batchable: bool,
+    /// It has a key.
+    pub keyed: bool,
     /// The name by which clients call it (it may have been renamed).
     pub name: String,
 }
@@ -76,6 +78,7 @@ impl Lookup {
                 parent: None,
                 subs: (first_sub, command.subs.len() as u16),
                 batchable: batchable(command),
+                keyed: !command.meta.keys.is_empty(),
                 name: name.unwrap_or_default(),
             });
             for &sub in command.subs {
@@ -85,6 +88,7 @@ impl Lookup {
                     parent: Some(parent),
                     subs: (0, 0),
                     batchable: false,
+                    keyed: !sub.meta.keys.is_empty(),
                     name: sub.meta.name.to_owned(),
                 });
             }
@@ -173,7 +177,8 @@ fn batchable(c: &Command) -> bool {
     );
     let one = matches!(c.meta.keys, [spec] if matches!(
         (spec.begin, spec.find), (Begin::Index(1), Find::Range { last: 0, .. })));
-    plain && one && c.subs.is_empty() && matches!(c.scope, Scope::Keys)
+    let none = c.meta.keys.is_empty() && matches!(c.scope, Scope::None) && c.meta.flags.has(Flags::FAST);
+    plain && c.subs.is_empty() && (none || one && matches!(c.scope, Scope::Keys))
 }
 
 #[cfg(test)]

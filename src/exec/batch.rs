@@ -79,9 +79,12 @@ impl Worker {
             if !entry.batchable || !entry.command.meta.arity_fits(argc as usize) {
                 break;
             }
-            let key = Located::of(turn.args[next + 1].of(turn.buf));
-            self.server.keyspace.prefetch_slot(key.slot);
-            self.slots.push(key.slot);
+            let mut key = Located::NONE;
+            if entry.keyed {
+                key = Located::of(turn.args[next + 1].of(turn.buf));
+                self.server.keyspace.prefetch_slot(key.slot);
+                self.slots.push(key.slot);
+            }
             flags = flags.or(entry.flags());
             run.push(Prepared { entry, at: next as u32, argc, key });
             next += argc as usize;
@@ -92,7 +95,7 @@ impl Worker {
         // Evicting takes locks of its own, so it comes first.
         let oom = self.server.config.maxmemory() > 0 && !self.make_room(turn.now) && flags.has(Flags::DENYOOM);
         let mut parts = self.slots_locked();
-        if run.len() > 1 {
+        if run.len() > 1 && run[0].entry.keyed {
             parts.prefetch(session.db, &run);
         }
         let (mut done, mut args) = (0, 0);
@@ -130,10 +133,10 @@ impl Worker {
 
 impl super::call::Parts<'_> {
     fn prefetch(&mut self, db: usize, run: &[Prepared]) {
-        for p in run {
+        for p in run.iter().filter(|p| p.entry.keyed) {
             self.held.prefetch_bucket(db, &p.key);
         }
-        for p in run {
+        for p in run.iter().filter(|p| p.entry.keyed) {
             self.held.prefetch_entry(db, &p.key);
         }
     }

@@ -5,6 +5,7 @@ use crate::base::clock;
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
+use crate::config::Config;
 use crate::keyspace::sample::Sampler;
 use crate::keyspace::{Db, Effects, Held, Located, Logged, Tuning};
 use crate::metrics::{LogKind, ThreadStats, commandlog};
@@ -23,6 +24,32 @@ pub struct Turn<'a> {
     pub now: i64,
 }
 
+/// What makes a command worth a record, read once a turn. The greatest number of a type: nothing does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Thresholds {
+    latency_tracking: bool,
+    slow_ns: u64,
+    spike_ns: u64,
+    reply: usize,
+    request: usize,
+}
+
+impl Thresholds {
+    pub(super) fn read(config: &Config) -> Thresholds {
+        // -1 turns a log off, 0 takes everything; a spike threshold of 0 turns LATENCY off.
+        let bytes = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);
+        let slow = config.commandlog_execution_slower_than();
+        let spike = config.latency_monitor_threshold();
+        Thresholds {
+            latency_tracking: config.latency_tracking(),
+            slow_ns: u64::try_from(slow).map_or(u64::MAX, |us| us.saturating_mul(1000)),
+            spike_ns: if spike > 0 { (spike as u64).saturating_mul(1_000_000) } else { u64::MAX },
+            reply: bytes(config.commandlog_reply_larger_than()),
+            request: bytes(config.commandlog_request_larger_than()),
+        }
+    }
+}
+
 /// The parts of a worker that one execution needs, apart from the rest of it.
 pub(super) struct Parts<'a> {
     pub server: &'static Server,
@@ -30,6 +57,7 @@ pub(super) struct Parts<'a> {
     pub held: &'a mut Held,
     pub fx: &'a mut Effects,
     pub tuning: Tuning,
+    pub thresholds: Thresholds,
     pub samplers: &'a mut Vec<Sampler>,
 }
 
@@ -41,6 +69,7 @@ impl Worker {
             held: &mut self.held,
             fx: &mut self.fx,
             tuning: self.tuning,
+            thresholds: self.thresholds,
             samplers: &mut self.samplers,
         }
     }
@@ -121,21 +150,14 @@ impl Parts<'_> {
     /// Slow and large commands go to their logs; latency to the histogram and, where it is a spike, to LATENCY.
     #[inline]
     fn observe(&self, session: &Session, entry: &'static Entry, argv: &[&[u8]], ns: u64, replied: usize) {
-        let config = self.server.config;
-        if config.latency_tracking() {
+        let t = &self.thresholds;
+        if t.latency_tracking {
             self.stats.command(entry.id).record_latency(ns);
         }
+        let (slow, spike, large) = (ns >= t.slow_ns, ns >= t.spike_ns, replied >= t.reply);
+        let request: usize = if t.request == usize::MAX { 0 } else { argv.iter().map(|a| a.len()).sum() };
+        let large_request = request >= t.request;
         let us = (ns / 1000) as i64;
-        let slow_from = config.commandlog_execution_slower_than();
-        let spike_from = config.latency_monitor_threshold();
-        let slow = slow_from >= 0 && us >= slow_from;
-        let spike = spike_from > 0 && us >= spike_from * 1000;
-        let large_from = config.commandlog_reply_larger_than();
-        let large = large_from >= 0 && replied as i64 >= large_from;
-        let request_from = config.commandlog_request_larger_than();
-        // The sum is cheap where it can matter: a request over a limit of a megabyte has a long argument in it.
-        let request: usize = if request_from >= 0 { argv.iter().map(|a| a.len()).sum() } else { 0 };
-        let large_request = request_from >= 0 && request as i64 >= request_from;
         if slow || spike || large || large_request {
             let sizes = [(slow, us), (large_request, request as i64), (large, replied as i64)];
             self.record(session, entry, argv, sizes, spike.then_some(us));

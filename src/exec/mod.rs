@@ -51,6 +51,7 @@ pub struct Worker {
     held: Held,
     fx: Effects,
     tuning: Tuning,
+    thresholds: call::Thresholds,
     samplers: Vec<Sampler>,
     evictor: Evictor,
     walks: Vec<Walk>,
@@ -67,6 +68,7 @@ impl Worker {
             held: server.keyspace.held(),
             fx: Effects::default(),
             tuning: server.tuning(),
+            thresholds: call::Thresholds::read(server.config),
             samplers: Vec::new(),
             evictor: Evictor::default(),
             walks: Vec::new(),
@@ -76,6 +78,7 @@ impl Worker {
     /// Reads the settings that hold for the next turn.
     fn refresh(&mut self) {
         self.tuning = self.server.tuning();
+        self.thresholds = call::Thresholds::read(self.server.config);
         self.fx.notify_mask = self.server.config.notify_keyspace_events() as u32;
         if self.fx.notify_mask & (crate::keyspace::notify::KEYSPACE | crate::keyspace::notify::KEYEVENT) == 0 {
             self.fx.notify_mask = 0;
