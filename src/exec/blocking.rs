@@ -74,6 +74,11 @@ impl Worker {
         self.held.unlock();
     }
 
+    /// A wait ended without service: the command counts as executed now.
+    pub fn count_unserved(&self, waiter: &Waiter, failed: bool) {
+        crate::commands::connection::kill::count_unserved(self.server, self.stats, waiter, failed);
+    }
+
     /// After a wait ended, however it did: takes the waiter out of the queues.
     pub fn forget_waiter(&mut self, waiter: &Arc<Waiter>, now: i64) {
         self.slots.clear();

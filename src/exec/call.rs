@@ -112,9 +112,12 @@ impl Parts<'_> {
             }
         };
         let ns = clock::raw_to_ns(start, clock::mono_raw());
-        let stats = self.stats.command(entry.id);
-        stats.calls.add(1);
-        stats.ns.add(ns);
+        // A command that blocks counts when its wait is over.
+        if session.block.is_none() {
+            let stats = self.stats.command(entry.id);
+            stats.calls.add(1);
+            stats.ns.add(ns);
+        }
         if failed {
             self.failed(entry);
         }

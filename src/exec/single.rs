@@ -34,7 +34,7 @@ impl Worker {
         }
         match (skipped, session.reply) {
             // Turning replies on is itself replied to, turning them off or skipping is not.
-            (ReplyMode::Off, ReplyMode::Off) | (ReplyMode::Skip, _) => {
+            (ReplyMode::Off, ReplyMode::Off) | (ReplyMode::Skip, ReplyMode::Skip) => {
                 // Confirmations of subscriptions are messages, not replies.
                 if !confirms(argv[0]) || out.is_error_since(mark) {
                     out.truncate(mark);
@@ -108,6 +108,10 @@ impl Worker {
         }
         if meta.name == "exec" && session.multi.is_some() {
             self.exec(session, entry, now, out);
+            if self.server.registry.has_monitors() {
+                // After the commands it ran.
+                self.show(session, entry, argv);
+            }
         } else {
             if self.server.registry.has_monitors() {
                 self.show_monitors(session, entry, argv);
@@ -120,8 +124,9 @@ impl Worker {
             }
             self.held.unlock();
         }
-        self.stats.commands_processed.add(1);
-        note(session, entry.id, 1);
+        let through = u64::from(session.waiting.is_none());
+        self.stats.commands_processed.add(through);
+        note(session, entry.id, through);
         if !self.fx.is_quiet() {
             self.after(now);
         }
@@ -223,6 +228,10 @@ impl Worker {
         if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) {
             return;
         }
+        self.show(session, entry, argv);
+    }
+
+    fn show(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
         let redacted = redact(entry, argv);
         let args: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
         let mut line = Vec::new();

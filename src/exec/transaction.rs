@@ -15,7 +15,9 @@ impl Worker {
         if multi.failed {
             self.end_transaction(session, now);
             let e = Error::EXECABORT;
-            self.parts().reject(session, Some(entry), &e, out);
+            self.stats.command(entry.id).calls.add(1);
+            self.stats.command(entry.id).failed.add(1);
+            self.parts().reject(session, None, &e, out);
             return;
         }
         self.slots.clear();

@@ -256,8 +256,6 @@ impl Conn {
             }
             return true;
         }
-        c.qbuf.store(n, Relaxed);
-        c.qbuf_free.store(read.len() - n, Relaxed);
         // The plain case: everything that came is executed where it is, and the replies go out where they are.
         out.set_proto(self.out.proto());
         let bytes = &mut read[..n];
@@ -344,6 +342,8 @@ impl Conn {
             *client.blocked.lock() = None;
             client.set(flags::BLOCKED, false);
             client.active.store(clock::now_ms(), Relaxed);
+            client.commands.store(client.commands.load(Relaxed) + 1, Relaxed);
+            self.shared.borrow().exec.stats.commands_processed.add(1);
             self.shared.borrow_mut().exec.forget_waiter(&waiter, clock::now_ms());
             self.pending = !self.buf.is_empty();
         }
@@ -356,6 +356,7 @@ impl Conn {
         {
             if waiter.claim() {
                 let reply = waiter.on_timeout.clone();
+                self.shared.borrow().exec.count_unserved(waiter, false);
                 self.out.raw(&reply);
                 self.end_wait();
             } else {

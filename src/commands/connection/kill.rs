@@ -5,7 +5,9 @@ use super::filter::Filter;
 use crate::base::num;
 use crate::clients::{Close, PauseKind};
 use crate::commands::options::{int, is};
-use crate::commands::{CmdResult, Command, Ctx};
+use crate::commands::{CmdResult, Command, Ctx, Server};
+use crate::keyspace::Waiter;
+use crate::metrics::ThreadStats;
 use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
@@ -39,6 +41,8 @@ fn kill(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.session.close = Close::AfterReply;
         } else {
             client.mailbox.close();
+            // It is gone for whoever looks, although its worker still has to see to that.
+            cx.server.registry.remove(client.id);
         }
         killed += 1;
     }
@@ -73,6 +77,7 @@ fn unblock(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let waiter = target.and_then(|client| client.blocked.lock().clone());
     let claimed = waiter.filter(|waiter| waiter.claim());
     if let Some(waiter) = &claimed {
+        count_unserved(cx.server, cx.stats, waiter, with_error);
         waiter.to.deliver(if with_error {
             b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec()
         } else {
@@ -81,6 +86,16 @@ fn unblock(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     cx.out.int(i64::from(claimed.is_some()));
     Ok(())
+}
+
+/// A wait ended without service: the command counts as executed now.
+pub fn count_unserved(server: &Server, stats: &ThreadStats, waiter: &Waiter, failed: bool) {
+    let argv: Vec<&[u8]> = waiter.argv.iter().map(Vec::as_slice).collect();
+    if let Some(entry) = server.lookup.resolve(&argv) {
+        let stats = stats.command(entry.id);
+        stats.calls.add(1);
+        stats.failed.add(u64::from(failed));
+    }
 }
 
 /// <https://valkey.io/commands/client-pause/>

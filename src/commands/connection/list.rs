@@ -26,7 +26,8 @@ fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let mut text = Vec::new();
     for client in cx.server.registry.all() {
         if filter.fits(&client, now) && !(filter.skip_me == Some(true) && client.id == me) {
-            describe(&client, now, &cx.server.lookup, &mut text);
+            let running = (client.id == me).then_some(cx.entry.id);
+            describe(&client, running, now, &cx.server.lookup, &mut text);
         }
     }
     cx.out.verbatim("txt", &text);
@@ -43,7 +44,7 @@ pub static INFO: Command = Command::new(
 
 fn info(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     let mut text = Vec::new();
-    describe(&cx.session.client, cx.db.now, &cx.server.lookup, &mut text);
+    describe(&cx.session.client, Some(cx.entry.id), cx.db.now, &cx.server.lookup, &mut text);
     cx.out.verbatim("txt", &text);
     Ok(())
 }
@@ -70,17 +71,18 @@ pub fn letters(client: &Client) -> String {
     if set.is_empty() { "N".into() } else { set }
 }
 
-/// Append the line of a connection.
-pub fn describe(client: &Client, now: i64, lookup: &Lookup, text: &mut Vec<u8>) {
+/// Append the line of a connection; `running`: the command that it is in right now.
+pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup, text: &mut Vec<u8>) {
     let names = client.names.lock().clone();
     let out = client.out.load(Relaxed);
     let own = out.min(STATIC_BUFFER);
     let queued = out - own + client.mailbox.pending();
     let multi = client.multi.load(Relaxed) as i64 - 1;
-    let command = match client.last_command.load(Relaxed) {
-        0 => "NULL",
-        id => lookup.get((id - 1) as u16).command.meta.name,
+    let last = match client.last_command.load(Relaxed) {
+        0 => None,
+        id => Some((id - 1) as u16),
     };
+    let command = running.or(last).map_or("NULL", |id| lookup.get(id).command.meta.name);
     let [sub, psub, ssub] = [0, 1, 2].map(|kind| client.subs[kind].load(Relaxed));
     let mut put = |part: String| text.extend_from_slice(part.as_bytes());
     put(format!("id={} addr={} laddr={} fd={} name=", client.id, client.addr, client.laddr, client.fd));
