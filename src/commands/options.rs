@@ -31,7 +31,7 @@ pub fn int_in(arg: &[u8], min: i64, max: i64, text: Option<&'static str>) -> Res
 }
 /// An integer that is not negative.
 pub fn positive(arg: &[u8]) -> Result<i64, Error> {
-    int_in(arg, 0, i64::MAX, None)
+    int_in(arg, 0, i64::MAX, Some("ERR value is out of range, must be positive"))
 }
 /// A floating point number.
 pub fn float(arg: &[u8]) -> Result<f64, Error> {

@@ -98,6 +98,10 @@ pub fn find(name: &[u8]) -> Option<usize> {
     NAMES.get(name.to_ascii_lowercase().as_slice()).copied()
 }
 
+/// Aliases that only Dunlin has. Patterns do not find them: tools that set every option they read back to its value know
+/// which of the others are fixed.
+const UNLISTED: [&str; 1] = ["worker-threads"];
+
 /// Is the value of the option `name` to be kept out of logs?
 pub fn is_sensitive(name: &[u8]) -> bool {
     find(name).is_some_and(|at| table()[at].is(row::SENSITIVE))
@@ -281,7 +285,7 @@ impl Config {
                 continue;
             }
             for (at, row) in table().iter().enumerate().filter(|(_, row)| !row.is(HIDDEN)) {
-                let names = std::iter::once(&row.name).chain(row.aliases);
+                let names = std::iter::once(&row.name).chain(row.aliases).filter(|name| !UNLISTED.contains(name));
                 names.filter(|name| glob::matches(pattern, name.as_bytes(), true)).for_each(|n| add(at, n.as_bytes()));
             }
         }

@@ -262,17 +262,19 @@ fn allowed_while_subscribed(name: &str) -> bool {
 }
 
 fn unknown_command(argv: &[&[u8]]) -> Error {
+    // As C prints it: up to a NUL.
+    let shown = |arg: &[u8], max: usize| arg.iter().copied().take(max).take_while(|&c| c != 0).collect::<Vec<u8>>();
     let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(&argv[0][..argv[0].len().min(128)]);
+    text.extend_from_slice(&shown(argv[0], 128));
     text.extend_from_slice(b"', with args beginning with: ");
     let mut left = 128usize;
     for arg in &argv[1..] {
         if left == 0 {
             break;
         }
-        let shown = &arg[..arg.len().min(left)];
+        let shown = shown(arg, left);
         text.push(b'\'');
-        text.extend_from_slice(shown);
+        text.extend_from_slice(&shown);
         text.extend_from_slice(b"' ");
         left = left.saturating_sub(shown.len() + 3);
     }

@@ -4,7 +4,8 @@
 //! pair of connections and an empty data set; at its end the data of both servers is compared too. Replies are compared
 //! byte for byte, with exceptions that `compare.rs` argues for.
 //!
-//! A failure prints the seed of its round; `DUNLIN_SEED=<seed>` runs that round alone. `DUNLIN_SOAK_SECONDS=<n>` goes on
+//! A failure prints the seed of its round; `DUNLIN_SEED=<seed>` runs that round alone (`DUNLIN_CONTEXT=<n>`
+//! shows as many commands before the one that failed). `DUNLIN_SOAK_SECONDS=<n>` goes on
 //! for that long.
 
 #[path = "../support/mod.rs"]
@@ -87,25 +88,34 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
         }
     }
     let mut done = 0;
+    let mut sent: Vec<Vec<Vec<u8>>> = Vec::new();
+    let context = std::env::var("DUNLIN_CONTEXT").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
     while done < ROUND {
-        let batch: Vec<Vec<Vec<u8>>> = (0..BATCH).map(|_| grammar.command(&mut rng)).collect();
+        let batch = grammar.batch(&mut rng, BATCH);
         for conn in [&mut ours, &mut theirs] {
             for command in &batch {
                 conn.send(&command.iter().map(Vec::as_slice).collect::<Vec<_>>());
             }
         }
+        sent.extend(batch.iter().cloned());
         for (n, command) in batch.iter().enumerate() {
             let (a, b) = (ours.read(), theirs.read());
             if let Some(why) = compare::differ(command, &a, &b) {
                 panic!(
                     "{why}\n  command: {}\n  dunlin: {a:?}\n  redis:  {b:?}\n  before: {}\nDUNLIN_SEED={seed}, command {}",
                     show(command),
-                    batch[..n].iter().rev().take(8).map(|c| show(c)).collect::<Vec<_>>().join("\n          "),
+                    sent[..done + n]
+                        .iter()
+                        .rev()
+                        .take(context)
+                        .map(|c| show(c))
+                        .collect::<Vec<_>>()
+                        .join("\n          "),
                     done + n,
                 );
             }
         }
-        done += BATCH;
+        done += batch.len();
     }
     compare_data(&mut ours, &mut theirs, seed);
 }

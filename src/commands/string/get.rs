@@ -60,7 +60,14 @@ fn getdel(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 fn getex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let key = args[1];
-    let options = Options::parse(cx, &args[2..], Options::GETEX)?;
+    let options = match Options::parse(cx, &args[2..], Options::GETEX) {
+        // Of a key that is not there, or no string, the expiry is not looked at; the syntax is.
+        Err(e) if e != Error::SYNTAX => {
+            let is_text = cx.db.peek(key).map(|entry| entry.text().is_some());
+            return if is_text == Some(true) { Err(e) } else { get(cx, args) };
+        }
+        parsed => parsed?,
+    };
     get(cx, args)?;
     let Some(had) = cx.db.peek(key).map(|e| e.expiry()) else { return Ok(()) };
     match options.expiry {
