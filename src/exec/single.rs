@@ -72,11 +72,11 @@ impl Worker {
         };
         let meta = &entry.command.meta;
         if !meta.arity_fits(argv.len()) {
-            self.parts().reject(session, Some(entry), &Error::arity(meta.name), out);
+            self.refuse(session, entry, &Error::arity(meta.name), now, out);
             return true;
         }
         if let Err(e) = self.permitted(session, entry, out) {
-            self.parts().reject(session, Some(entry), &e, out);
+            self.refuse(session, entry, &e, now, out);
             return true;
         }
         if self.server.config.maxmemory() > 0 && !session.internal {
@@ -85,11 +85,7 @@ impl Worker {
                     m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().has(Flags::DENYOOM))
                 });
             if !self.make_room(now) && (entry.flags().has(Flags::DENYOOM) || in_multi) {
-                if in_multi {
-                    self.abort_exec(session, &Error::OOM, now, out);
-                } else {
-                    self.parts().reject(session, Some(entry), &Error::OOM, out);
-                }
+                self.refuse(session, entry, &Error::OOM, now, out);
                 return true;
             }
         }
@@ -131,6 +127,15 @@ impl Worker {
             self.after(now);
         }
         true
+    }
+
+    /// Refuses a command. A refused EXEC ends the transaction, and the watches.
+    fn refuse(&mut self, session: &mut Session, entry: &'static Entry, e: &Error, now: i64, out: &mut Out) {
+        if entry.command.meta.name == "exec" {
+            self.abort_exec(session, e, now, out);
+        } else {
+            self.parts().reject(session, Some(entry), e, out);
+        }
     }
 
     /// Authentication, transaction and subscription state.

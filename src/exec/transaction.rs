@@ -72,12 +72,12 @@ impl Worker {
         self.stats.command(entry.id).calls.add(1);
     }
 
-    /// EXEC refused for a reason of the server: the transaction is gone.
+    /// EXEC is refused: the transaction is gone.
     pub(super) fn abort_exec(&mut self, session: &mut Session, why: &Error, now: i64, out: &mut Out) {
         session.multi = None;
         self.end_transaction(session, now);
         let mut text = b"EXECABORT Transaction discarded because of: ".to_vec();
-        text.extend_from_slice(why.text());
+        text.extend_from_slice(why.text().strip_prefix(b"ERR ").unwrap_or(why.text()));
         self.parts().reject(session, None, &Error::owned(text), out);
     }
 

@@ -13,7 +13,7 @@ const fn meta(name: &'static str, since: &'static str, summary: &'static str) ->
 /// `TTL key` <https://valkey.io/commands/ttl/>
 pub static TTL: Command = Command::new(
     meta("ttl", "1.0.0", "Returns in how many seconds a key expires.").tips(&["nondeterministic_output"]),
-    |cx, args| reply(cx, args, |at, now| (at - now + 500) / 1000),
+    |cx, args| reply(cx, args, |at, now| (at - now).saturating_add(500) / 1000),
 );
 /// `PTTL key` <https://valkey.io/commands/pttl/>
 pub static PTTL: Command = Command::new(
@@ -23,7 +23,7 @@ pub static PTTL: Command = Command::new(
 /// `EXPIRETIME key` <https://valkey.io/commands/expiretime/>
 pub static EXPIRETIME: Command = Command::new(
     meta("expiretime", "7.0.0", "Returns the unix time in seconds at which a key expires."),
-    |cx, args| reply(cx, args, |at, _| (at + 500) / 1000),
+    |cx, args| reply(cx, args, |at, _| at.saturating_add(500) / 1000),
 );
 /// `PEXPIRETIME key` <https://valkey.io/commands/pexpiretime/>
 pub static PEXPIRETIME: Command = Command::new(
