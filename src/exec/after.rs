@@ -7,7 +7,7 @@ use crate::resp::Out;
 
 impl Worker {
     /// Carries out the gathered effects. Serving a waiter may have effects of its own, so this goes on until all is quiet.
-    pub(super) fn after(&mut self, now: i64) {
+    pub(super) fn after(&mut self) {
         while !self.fx.is_quiet() {
             for event in std::mem::take(&mut self.fx.events) {
                 let mask = self.fx.notify_mask;
@@ -24,7 +24,7 @@ impl Worker {
             self.fx.invalidated.clear();
             self.fx.flushed = false;
             let ready = std::mem::take(&mut self.fx.ready);
-            self.serve(ready, now);
+            self.serve(ready);
         }
     }
 }

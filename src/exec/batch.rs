@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Stop, Turn, Worker};
+use crate::base::clock;
 use crate::clients::{ReplyMode, Session};
 use crate::commands::lookup::Entry;
 use crate::keyspace::Located;
@@ -25,20 +26,24 @@ impl Worker {
     /// Executes the requests of a turn in order. Returns how many were executed and why it stopped.
     pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
         self.refresh();
+        let mut now = turn.now;
         let (mut done, mut at) = (0, 0);
         while done < turn.counts.len() {
             let before = done;
             if self.may_batch(session, out) {
-                let (n, args) = self.batch(session, turn, done, at, out);
+                let (n, args) = self.batch(session, turn, now, done, at, out);
                 done += n;
                 at += args;
             }
             if done == before {
                 let argc = turn.counts[done] as usize;
                 let argv: SmallVec<[&[u8]; 16]> = turn.args[at..at + argc].iter().map(|a| a.of(turn.buf)).collect();
-                if !self.single(session, &argv, turn.now, out) {
+                if !self.single(session, &argv, now, out) {
                     return (done, Stop::Paused);
                 }
+                // It may have taken long, or paused clients.
+                now = clock::now_ms();
+                self.fx.keep_expired = self.server.pause.is_set();
                 done += 1;
                 at += argc;
             }
@@ -65,6 +70,7 @@ impl Worker {
         &mut self,
         session: &mut Session,
         turn: &Turn<'_>,
+        now: i64,
         from: usize,
         at: usize,
         out: &mut Out,
@@ -93,7 +99,7 @@ impl Worker {
             return (0, 0);
         }
         // Evicting takes locks of its own, so it comes first.
-        let oom = self.server.config.maxmemory() > 0 && !self.make_room(turn.now) && flags.has(Flags::DENYOOM);
+        let oom = self.server.config.maxmemory() > 0 && !self.make_room(now) && flags.has(Flags::DENYOOM);
         let mut parts = self.slots_locked();
         if run.len() > 1 && run[0].entry.keyed {
             parts.prefetch(session.db, &run);
@@ -105,7 +111,7 @@ impl Worker {
             if oom && p.entry.flags().has(Flags::DENYOOM) {
                 parts.reject(session, Some(p.entry), &Error::OOM, out);
             } else {
-                parts.call(session, p.entry, &argv, p.key, turn.now, out);
+                parts.call(session, p.entry, &argv, p.key, now, out);
             }
             done += 1;
             args += p.argc as usize;
@@ -118,7 +124,7 @@ impl Worker {
         self.stats.commands_processed.add(done as u64);
         note(session, last, done as u64);
         if !self.fx.is_quiet() {
-            self.after(turn.now);
+            self.after();
         }
         (done, args)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Worker;
 use super::single::{Locks, slices};
+use crate::base::clock;
 use crate::clients::{Session, flags};
 use crate::commands::ctx::write_null;
 use crate::keyspace::{Located, WaitRequest, Waiter};
@@ -39,7 +40,12 @@ impl Worker {
     }
 
     /// Serves those who wait for keys that appeared, in the order of their arrival. Nothing is locked.
-    pub(super) fn serve(&mut self, ready: Vec<(usize, Vec<u8>)>, now: i64) {
+    pub(super) fn serve(&mut self, ready: Vec<(usize, Vec<u8>)>) {
+        if ready.is_empty() {
+            return;
+        }
+        // The command before may have taken long, and what it made may be over already.
+        let now = clock::now_ms();
         for (db, key) in ready {
             self.slots.clear();
             self.slots.push(Located::of(&key).slot);

@@ -38,7 +38,7 @@ impl Worker {
                 self.fx.log.clear();
             }
             if !self.fx.is_quiet() {
-                self.after(now);
+                self.after();
             }
             budget = budget.saturating_sub(clock::mono_ns() - start);
             if budget == 0 {

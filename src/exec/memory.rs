@@ -63,7 +63,7 @@ impl Worker {
             self.server.spikes.add("eviction-cycle", now / 1000, ns / 1_000_000);
         }
         if !self.fx.is_quiet() {
-            self.after(now);
+            self.after();
         }
         room
     }

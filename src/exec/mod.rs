@@ -83,6 +83,7 @@ impl Worker {
         if self.fx.notify_mask & (crate::keyspace::notify::KEYSPACE | crate::keyspace::notify::KEYEVENT) == 0 {
             self.fx.notify_mask = 0;
         }
+        self.fx.keep_expired = self.server.pause.is_set();
         self.fx.logging = self.server.keyspace.hooks.logging();
     }
 }

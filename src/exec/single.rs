@@ -124,7 +124,7 @@ impl Worker {
         self.stats.commands_processed.add(through);
         note(session, entry.id, through);
         if !self.fx.is_quiet() {
-            self.after(now);
+            self.after();
         }
         true
     }

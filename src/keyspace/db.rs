@@ -179,7 +179,9 @@ impl<'a> Db<'a> {
     fn live(&mut self, at: &Located, key: &[u8]) -> Option<std::ptr::NonNull<u8>> {
         let e = self.find(at, key)?;
         if e.is_expired(self.now) {
-            self.expire(at, key);
+            if !self.fx.keep_expired {
+                self.expire(at, key);
+            }
             return None;
         }
         Some(e.ptr())
@@ -318,6 +320,11 @@ impl<'a> Db<'a> {
     }
     #[inline]
     fn add(&mut self, at: &Located, e: Owned<Entry>) {
+        if self.fx.keep_expired && self.find(at, e.as_ref().key()).is_some() {
+            // One that is over and was kept gives way.
+            let key = e.as_ref().key().to_vec();
+            self.expire(at, &key);
+        }
         e.as_ref().set_access(access::fresh(self.now, &self.tuning));
         self.stats.keys(self.index, 1);
         self.count_expires(NO_EXPIRY, e.as_ref().expiry());
@@ -440,7 +447,7 @@ impl<'a> Db<'a> {
     /// For the expiry cycle: removes the key if it has expired now. Whether it was.
     pub fn expire_now(&mut self, key: &[u8]) -> bool {
         let at = self.locate(key);
-        let expired = self.find(&at, key).is_some_and(|e| e.is_expired(self.now));
+        let expired = !self.fx.keep_expired && self.find(&at, key).is_some_and(|e| e.is_expired(self.now));
         if expired {
             self.expire(&at, key);
         }

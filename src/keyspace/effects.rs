@@ -63,6 +63,8 @@ pub struct Effects {
     pub in_transaction: bool,
     /// The command said itself what to log.
     pub replaced: bool,
+    /// Expired keys are hidden but stay: during CLIENT PAUSE nothing may change.
+    pub keep_expired: bool,
     /// Whether clients track keys.
     pub tracking: bool,
     /// Keys whose cached copies are out of date.

@@ -92,7 +92,7 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
         (b"quicklist-packed-threshold", [size]) => {
             let size = parse_memory(size)
-                .filter(|size| *size != 1 && *size < 4 << 30)
+                .filter(|size| *size < 4 << 30)
                 .ok_or(Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb"))?;
             switches.packed_threshold.store(size as usize, Relaxed);
         }
