@@ -162,3 +162,15 @@ fn a_unix_socket_serves_too() {
     s.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"+PONG\r\n");
 }
+
+#[test]
+fn the_largest_client_is_closed_where_clients_take_too_much_memory() {
+    let server = Server::start(&["--maxmemory-clients", "3mb"]);
+    let mut other = server.connect();
+    let mut big = raw(&server);
+    // Half a request of five megabytes.
+    let _ = big.write_all(b"*2\r\n$4\r\nECHO\r\n$5000000\r\n");
+    let _ = big.write_all(&[b'x'; 4_500_000]);
+    other.until("the client is evicted", |c| c.info("evicted_clients") == "1" && c.info("connected_clients") == "1");
+    assert_eq!(other.run("PING").text(), "PONG");
+}

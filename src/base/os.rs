@@ -170,6 +170,22 @@ pub fn disable_huge_pages() -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
 }
 
+/// The id of a group of users, by its name or its number.
+pub fn group_id(name: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(name).ok()?;
+    if let Ok(id) = text.parse() {
+        return Some(id);
+    }
+    let name = std::ffi::CString::new(name).ok()?;
+    let (mut entry, mut found) = (std::mem::MaybeUninit::uninit(), std::ptr::null_mut());
+    let mut buf = vec![0; 16 << 10];
+    // SAFETY: all pointers are to memory of ours, and the length is the buffer's.
+    let failed =
+        unsafe { libc::getgrnam_r(name.as_ptr(), entry.as_mut_ptr(), buf.as_mut_ptr(), buf.len(), &mut found) };
+    // SAFETY: `found` is null or points to the entry that was filled in.
+    (failed == 0 && !found.is_null()).then(|| unsafe { (*found).gr_gid })
+}
+
 static COLLATES: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// Chooses the locale that [`collate`] compares by; empty: the environment's. False if the system has no such locale.

@@ -148,26 +148,26 @@ pub struct Registry {
     blocked: AtomicUsize,
     /// Connections refused so far.
     rejected: AtomicU64,
+    /// Connections closed for `maxmemory-clients`.
+    evicted: AtomicU64,
     /// How many have open transactions watching keys.
     pub watching: AtomicUsize,
 }
 
 impl Registry {
-    /// A new number for a connection.
-    pub fn next_id(&self) -> u64 {
+    /// Counts a connection that was accepted, and gives it its number. [`Registry::remove`] must follow.
+    pub fn admit(&self) -> u64 {
+        self.count.fetch_add(1, Relaxed);
         self.next.fetch_add(1, Relaxed) + 1
     }
-    /// Adds a connection.
+    /// Adds an admitted connection.
     pub fn add(&self, client: Arc<Client>) {
-        if self.clients.write().insert(client.id, client).is_none() {
-            self.count.fetch_add(1, Relaxed);
-        }
+        self.clients.write().insert(client.id, client);
     }
-    /// Removes a connection.
+    /// Removes an admitted connection, whether it was added or not.
     pub fn remove(&self, id: u64) {
-        if self.clients.write().remove(&id).is_some() {
-            self.count.fetch_sub(1, Relaxed);
-        }
+        self.clients.write().remove(&id);
+        self.count.fetch_sub(1, Relaxed);
     }
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -212,9 +212,18 @@ impl Registry {
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
     }
-    /// Forgets how many were refused.
+    /// Notes a connection closed for `maxmemory-clients`.
+    pub fn count_evicted(&self) {
+        self.evicted.fetch_add(1, Relaxed);
+    }
+    /// Connections closed for `maxmemory-clients` since the start or CONFIG RESETSTAT.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+    /// Forgets how many were refused or evicted.
     pub fn reset_rejected(&self) {
         self.rejected.store(0, Relaxed);
+        self.evicted.store(0, Relaxed);
     }
     /// Blocked connections.
     pub fn blocked(&self) -> usize {

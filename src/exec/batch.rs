@@ -79,7 +79,8 @@ impl Worker {
         let mut next = at;
         let mut flags = Flags::NONE;
         self.slots.clear();
-        for &argc in turn.counts[from..].iter().take(MAX) {
+        let most = self.server.config.prefetch_batch_max_size().clamp(1, MAX);
+        for &argc in turn.counts[from..].iter().take(most) {
             let name = turn.args[next].of(turn.buf);
             let Some(entry) = self.server.lookup.command(name) else { break };
             if !entry.batchable || !entry.command.meta.arity_fits(argc as usize) {

@@ -134,12 +134,8 @@ counters! {
     expired_fields,
     /// Keys evicted.
     evicted_keys,
-    /// Clients evicted by maxmemory-clients.
-    evicted_clients,
     /// Connections accepted.
     connections_received,
-    /// Connections refused because of maxclients.
-    connections_rejected,
     /// Bytes read from clients.
     net_in,
     /// Bytes written to clients.

@@ -130,7 +130,7 @@ fn hand_over(server: &'static Server, gates: &[Gate], accepted: Accepted) {
         return;
     }
     let gate = gates.iter().min_by_key(|g| g.load()).expect("at least one worker");
-    gate.send(accepted);
+    gate.send(server.registry.admit(), accepted);
 }
 
 /// Why this connection is not wanted.

@@ -97,9 +97,9 @@ enum Halt {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker: usize, accepted: Accepted) {
+pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker: usize, id: u64, accepted: Accepted) {
     let now = clock::now_ms();
-    let Ok((stream, client)) = open(server, worker, accepted, now) else { return };
+    let Ok((stream, client)) = open(server, worker, id, accepted, now) else { return server.registry.remove(id) };
     let client = Arc::new(client);
     server.registry.add(client.clone());
     shared.borrow().exec.stats.connections_received.add(1);
@@ -120,8 +120,8 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
     conn.leave();
 }
 
-fn open(server: &Server, worker: usize, accepted: Accepted, now: i64) -> io::Result<(Stream, Client)> {
-    let mut client = Client { id: server.registry.next_id(), worker, created: now, ..Client::default() };
+fn open(server: &Server, worker: usize, id: u64, accepted: Accepted, now: i64) -> io::Result<(Stream, Client)> {
+    let mut client = Client { id, worker, created: now, ..Client::default() };
     let stream = match accepted {
         Accepted::Tcp(s) => {
             s.set_nodelay(true)?;

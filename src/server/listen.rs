@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::base::os;
 use crate::config::Config;
 
 /// A listening socket.
@@ -113,6 +114,12 @@ fn bind_unix(config: &Config, path: &PathBuf) -> Result<Listener, String> {
     let mode = config.unixsocketperm();
     if mode != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    }
+    let group = config.unixsocketgroup();
+    if !group.is_empty() {
+        let id =
+            os::group_id(&group).ok_or_else(|| format!("There is no group {}", String::from_utf8_lossy(&group)))?;
+        std::os::unix::fs::chown(path, None, Some(id)).map_err(failed)?;
     }
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(Listener::Unix(listener))

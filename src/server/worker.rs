@@ -21,7 +21,7 @@ const READ_BUFFER: usize = 64 << 10;
 /// How connections reach a worker.
 #[derive(Clone)]
 pub struct Gate {
-    to: UnboundedSender<Accepted>,
+    to: UnboundedSender<(u64, Accepted)>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -30,11 +30,11 @@ impl Gate {
     pub fn load(&self) -> usize {
         self.connections.load(Relaxed)
     }
-    /// Hands a connection over.
-    pub fn send(&self, accepted: Accepted) {
+    /// Hands a connection over, with its number.
+    pub fn send(&self, id: u64, accepted: Accepted) {
         self.connections.fetch_add(1, Relaxed);
         // A worker that is gone closes the socket by dropping it.
-        let _ = self.to.send(accepted);
+        let _ = self.to.send((id, accepted));
     }
 }
 
@@ -89,7 +89,7 @@ fn run(
     server: &'static Server,
     id: usize,
     workers: usize,
-    mut from: UnboundedReceiver<Accepted>,
+    mut from: UnboundedReceiver<(u64, Accepted)>,
     connections: Arc<AtomicUsize>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -110,10 +110,10 @@ fn run(
         loop {
             tokio::select! {
                 accepted = from.recv() => {
-                    let Some(accepted) = accepted else { break };
+                    let Some((number, accepted)) = accepted else { break };
                     let (shared, connections) = (shared.clone(), connections.clone());
                     tokio::task::spawn_local(async move {
-                        conn::serve(server, shared, id, accepted).await;
+                        conn::serve(server, shared, id, number, accepted).await;
                         connections.fetch_sub(1, Relaxed);
                     });
                 }

@@ -87,6 +87,7 @@ static RESETSTAT: Command = Command::new(
         .tips(TO_ALL),
     |cx, _args| {
         cx.server.metrics.reset();
+        cx.server.registry.reset_rejected();
         cx.server.rates.reset();
         cx.db.keyspace().lazy.reset();
         cx.out.ok();

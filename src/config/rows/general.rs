@@ -34,11 +34,11 @@ rows! {
     /// The facility in the system log.
     "syslog-facility": Enum(SYSLOG), = "local0", IMMUTABLE | DORMANT;
     /// Write a report to the log when the server crashes.
-    "crash-log-enabled": Bool, = "yes", MUTABLE, crash_log_enabled -> bool;
+    "crash-log-enabled": Bool, = "yes", MUTABLE | DORMANT, crash_log_enabled -> bool;
     /// Check memory after a crash.
     "crash-memcheck-enabled": Bool, = "yes", MUTABLE | DORMANT;
     /// Show the banner in the log also where it is no terminal.
-    "always-show-logo": Bool, = "no", IMMUTABLE, always_show_logo -> bool;
+    "always-show-logo": Bool, = "no", IMMUTABLE | DORMANT, always_show_logo -> bool;
     /// Show state in the title of the process.
     "set-proc-title": Bool, = "yes", IMMUTABLE, set_proc_title -> bool;
     /// The title of the process. Variables: {title}, {listen-addr}, {server-mode},
@@ -50,14 +50,14 @@ rows! {
     /// How many times a second background work runs (1 to 500).
     "hz": Clamped(0, I32, 1, 500), = "10", MUTABLE, hz -> u64;
     /// Run background work more often with many clients.
-    "dynamic-hz": Bool, = "yes", MUTABLE, dynamic_hz -> bool;
+    "dynamic-hz": Bool, = "yes", MUTABLE | DORMANT, dynamic_hz -> bool;
     /// Move tables to their new size also while they are idle. Tables here grow
     /// as they are used, in small steps.
     "activerehashing": Bool, = "yes", MUTABLE | DORMANT;
     /// The directory of files; relative paths start here.
     "dir": Dir, = "", MUTABLE | PROTECTED;
     /// Milliseconds before a running script lets other clients see -BUSY; 0 for never.
-    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE, busy_reply_threshold -> i64;
+    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE | DORMANT, busy_reply_threshold -> i64;
     /// Seconds to wait for replicas when shutting down.
     "shutdown-timeout": Int(0, I32), = "10", MUTABLE | DORMANT;
     /// How SIGINT shuts down.

@@ -28,7 +28,7 @@ rows! {
     /// How many clients may be connected at a time. More are told so and closed.
     "maxclients": Int(1, U32), = "10000", MUTABLE, maxclients -> usize;
     /// How many new connections a worker accepts before it turns to its clients.
-    "max-new-connections-per-cycle": Int(1, 1000), = "10", MUTABLE, max_new_connections_per_cycle -> usize;
+    "max-new-connections-per-cycle": Int(1, 1000), = "10", MUTABLE | DORMANT, max_new_connections_per_cycle -> usize;
     /// The same for TLS connections.
     "max-new-tls-connections-per-cycle": Int(1, 1000), = "1", MUTABLE | DORMANT;
     /// Mark outgoing sockets with this SO_MARK; 0 for none.
@@ -41,9 +41,9 @@ rows! {
     /// How many events an I/O thread takes before another is woken. Workers
     /// execute what they read, so there is nothing to tune.
     "events-per-io-thread": Int(0, I32), = "2", MUTABLE | DORMANT;
-    /// How many commands of one pipeline have their keys prefetched together; 0
-    /// and 1 turn prefetching off.
-    "prefetch-batch-max-size": Int(0, 128), = "16", MUTABLE, prefetch_batch_max_size -> usize;
+    /// How many commands of one pipeline run together, with their keys prefetched: at
+    /// most 32, however many are set; 0 and 1 turn prefetching off.
+    "prefetch-batch-max-size": Int(0, 128), = "32", MUTABLE, prefetch_batch_max_size -> usize;
     /// The most bytes of a client's unparsed input.
     "client-query-buffer-limit": Memory(1 << 20, i64::MAX), = "1073741824", MUTABLE, client_query_buffer_limit -> usize;
     /// The most bytes of one argument of a command.

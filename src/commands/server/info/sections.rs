@@ -132,7 +132,7 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.ratio("instantaneous_output_kbps", per_second(rate::OUTPUT) as f64 / 1024.0);
     text.ratio("instantaneous_input_repl_kbps", 0.0);
     text.ratio("instantaneous_output_repl_kbps", 0.0);
-    text.field("rejected_connections", sum(|t| &t.connections_rejected));
+    text.field("rejected_connections", cx.server.registry.rejected());
     text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     text.field("expired_keys", sum(|t| &t.expired_keys));
     text.field("expired_fields", sum(|t| &t.expired_fields));
@@ -140,7 +140,7 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.field("expired_time_cap_reached_count", sum(|t| &t.expire_cut_short));
     text.field("expire_cycle_cpu_milliseconds", sum(|t| &t.expire_ns) / 1_000_000);
     text.field("evicted_keys", sum(|t| &t.evicted_keys));
-    text.field("evicted_clients", sum(|t| &t.evicted_clients));
+    text.field("evicted_clients", cx.server.registry.evicted());
     text.field("evicted_scripts", 0);
     text.field("total_eviction_exceeded_time", sum(|t| &t.evict_ns) / 1_000_000);
     text.field("current_eviction_exceeded_time", 0);
