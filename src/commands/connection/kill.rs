@@ -92,9 +92,13 @@ fn unblock(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 pub fn count_unserved(server: &Server, stats: &ThreadStats, waiter: &Waiter, failed: bool) {
     let argv: Vec<&[u8]> = waiter.argv.iter().map(Vec::as_slice).collect();
     if let Some(entry) = server.lookup.resolve(&argv) {
-        let stats = stats.command(entry.id);
-        stats.calls.add(1);
-        stats.failed.add(u64::from(failed));
+        let command = stats.command(entry.id);
+        command.calls.add(1);
+        command.failed.add(u64::from(failed));
+    }
+    if failed {
+        stats.errors.count(b"UNBLOCKED");
+        stats.error_replies.add(1);
     }
 }
 
