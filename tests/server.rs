@@ -319,3 +319,25 @@ fn latency_is_monitored_on_request() {
     let histogram = c.run("LATENCY HISTOGRAM latency|reset nosuch");
     assert_eq!(histogram.items()[0].text(), "latency|reset");
 }
+
+#[test]
+fn addresses_and_port_change_while_it_runs() {
+    let server = Server::start(&["--bind", "127.0.0.1"]);
+    let mut c = server.connect();
+    // The same address again, and more of them: the old sockets are not in the way.
+    assert_eq!(c.run("CONFIG SET port 0").text(), "OK");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", server.port)).is_err());
+    let other = free_port();
+    assert_eq!(c.run(&format!("CONFIG SET port {other}")).text(), "OK");
+    assert_eq!(Conn::open(other).run("PING").text(), "PONG");
+    let addresses: [&[u8]; 4] = [b"CONFIG", b"SET", b"bind", b"* -::*"];
+    assert_eq!(c.command(&addresses).text(), "OK");
+    assert_eq!(Conn::open(other).run("PING").text(), "PONG");
+    let error = c.run("CONFIG SET bind 999.999.999.999").text();
+    assert_eq!(
+        error,
+        "ERR CONFIG SET failed (possibly related to argument 'bind') - Failed to bind to specified addresses."
+    );
+    assert_eq!(c.config("bind"), "* -::*");
+    assert_eq!(Conn::open(other).run("PING").text(), "PONG");
+}

@@ -38,18 +38,34 @@ pub struct Acceptors {
 /// How other threads change what is listened on.
 pub struct Remote {
     config: &'static Config,
-    orders: Mutex<UnboundedSender<Vec<Listener>>>,
+    /// The TCP sockets in use, and the way to replace them.
+    state: Mutex<(Vec<std::net::TcpListener>, UnboundedSender<Vec<Listener>>)>,
 }
 
 impl Remote {
-    /// Opens the sockets that `port` and `bind` ask for now, and closes the others.
+    /// Closes the TCP sockets and opens those that `port` and `bind` ask for now. The old ones go first, or an address
+    /// that is in both could not be bound. After a failure nothing listens until the next call: CONFIG SET puts the
+    /// options back and calls again.
     pub fn rebind(&self) -> Result<(), String> {
-        let list = listen::bind_tcp(self.config).map_err(|e| {
-            tracing::warn!("{e}");
-            "Unable to listen on this port. Check server logs.".to_owned()
-        })?;
-        self.orders.lock().send(list).map_err(|_| "the server is ending".to_owned())
+        let mut state = self.state.lock();
+        for old in state.0.drain(..) {
+            // Ends listening at once, although the accept loop still holds the socket. A socket that did not listen any
+            // more is no loss.
+            let _ = socket2::SockRef::from(&old).shutdown(std::net::Shutdown::Read);
+        }
+        let list = listen::bind_tcp(self.config).inspect_err(|e| tracing::warn!("{e}"))?;
+        state.0 = tcp_sockets(&list);
+        state.1.send(list).map_err(|_| "the server is ending".to_owned())
     }
+}
+
+/// The TCP sockets among some listeners, held a second time.
+fn tcp_sockets(listeners: &[Listener]) -> Vec<std::net::TcpListener> {
+    let tcp = |listener: &Listener| match listener {
+        Listener::Tcp(socket) => socket.try_clone().ok(),
+        Listener::Unix(_) => None,
+    };
+    listeners.iter().filter_map(tcp).collect()
 }
 
 impl Acceptors {
@@ -67,9 +83,9 @@ impl Acceptors {
         });
         this
     }
-    /// How other threads change what is listened on.
-    pub fn remote(&self) -> Remote {
-        Remote { config: self.server.config, orders: Mutex::new(self.orders.clone()) }
+    /// How other threads change what is listened on, which now is `listeners`.
+    pub fn remote(&self, listeners: &[Listener]) -> Remote {
+        Remote { config: self.server.config, state: Mutex::new((tcp_sockets(listeners), self.orders.clone())) }
     }
     /// Accepts on these sockets.
     pub fn listen(&self, listeners: Vec<Listener>) {
@@ -86,6 +102,8 @@ impl Acceptors {
                                         hand_over(server, &gates, Accepted::Tcp(s));
                                     }
                                 }
+                                // It was told to listen no more.
+                                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return,
                                 Err(e) => failed(&e).await,
                             }
                         }

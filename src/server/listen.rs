@@ -34,10 +34,11 @@ pub fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
 pub fn bind_tcp(config: &Config) -> Result<Vec<Listener>, String> {
     let port = config.port();
     let mut list = Vec::new();
-    if port == 0 {
+    let addresses = config.bind_addresses();
+    if port == 0 || addresses.is_empty() {
         return Ok(list);
     }
-    for address in config.bind_addresses() {
+    for address in addresses {
         let (optional, name) = match address.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, &address[..]),

@@ -69,8 +69,8 @@ fn serve(server: &'static Server) -> Result<(), String> {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let acceptors = accept::Acceptors::new(server, workers.gates());
+        install_hook(server, acceptors.remote(&listeners));
         acceptors.listen(listeners);
-        install_hook(server, acceptors.clone());
         signals::install(server)?;
         tokio::task::spawn_local(periodic::run(server));
         show_title(config);
@@ -114,10 +114,10 @@ fn set_locale(config: &Config) -> Result<(), String> {
 }
 
 /// What CONFIG SET changes outside of the table of options.
-fn install_hook(server: &'static Server, acceptors: accept::Acceptors) {
-    let acceptors = acceptors.remote();
+fn install_hook(server: &'static Server, acceptors: accept::Remote) {
     server.config.on_change(Box::new(move |config, name| match name {
-        "port" | "bind" => acceptors.rebind(),
+        "port" => acceptors.rebind().map_err(|_| "Unable to listen on this port. Check server logs.".to_owned()),
+        "bind" => acceptors.rebind().map_err(|_| "Failed to bind to specified addresses.".to_owned()),
         "maxclients" => accept::check_open_files(config),
         "jemalloc-bg-thread" => {
             alloc::set_background(config.jemalloc_bg_thread());
