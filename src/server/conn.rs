@@ -35,6 +35,8 @@ use crate::resp::{Arg, Decoder, Limits, Out, Step};
 const TURN_REQUESTS: usize = 64;
 /// How long one connection may go on before others get their turn, ns.
 const TURN_NS: u64 = 1_000_000;
+/// Replies of this many bytes end a turn: they are sent, or found to be too many, before more are made.
+const TURN_OUT: usize = 256 << 10;
 /// Unsent bytes above which a connection is not read from.
 const MAX_UNSENT: usize = 128 << 20;
 /// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
@@ -176,16 +178,20 @@ impl Conn {
         self.session.waiting.is_some() || self.paused
     }
 
+    /// Whether so little waits to be sent that more may be asked for.
+    fn has_room(&self) -> bool {
+        self.out.len() < if self.session.authenticated { MAX_UNSENT } else { MAX_UNAUTHENTICATED }
+    }
     /// Waits for mail, for the socket, or for a deadline.
     async fn wait(&mut self) -> io::Result<Wake> {
-        if self.pending && !self.is_blocked() {
+        let roomy = self.has_room();
+        if self.pending && !self.is_blocked() && roomy {
             // More requests are here already; others first.
             tokio::task::yield_now().await;
             return Ok(Wake::Writable);
         }
         let deadline = self.deadline();
-        let most = if self.session.authenticated { MAX_UNSENT } else { MAX_UNAUTHENTICATED };
-        let may_read = self.out.len() < most && self.session.close == Close::No;
+        let may_read = roomy && self.session.close == Close::No;
         let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
         let shared = &self.shared;
         let mut waiting = std::pin::pin!(poll_fn(|cx| {
@@ -551,7 +557,8 @@ fn execute(
         if more {
             return if d.frame == buf.len() { Halt::Clean } else { Halt::Partial };
         }
-        if clock::mono_ns() - start > TURN_NS && d.frame < buf.len() {
+        let long = out.len() > TURN_OUT || clock::mono_ns() - start > TURN_NS;
+        if long && d.frame < buf.len() {
             d.counts.clear();
             return Halt::Left { done: 0, paused: false };
         }
