@@ -302,7 +302,7 @@ impl Conn {
     /// Executes what is new in the connection's own buffer.
     fn work(&mut self) {
         // A pause is looked at anew whenever the connection wakes: it may be over, or of another kind.
-        if !self.pending || self.session.waiting.is_some() || self.session.close != Close::No {
+        if !self.pending || self.session.waiting.is_some() || !self.has_room() || self.session.close != Close::No {
             return;
         }
         self.pending = false;
