@@ -29,6 +29,7 @@ use crate::base::clock;
 use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::exec::{Stop, Turn};
+use crate::metrics::ThreadStats;
 use crate::resp::{Arg, Decoder, Limits, Out, Step};
 
 /// Requests decoded before they are executed.
@@ -45,6 +46,8 @@ const MAX_GROWTH: usize = 1 << 20;
 const KEEP_ARGS: usize = 1024;
 /// Output buffers above this size are given back once empty.
 const KEEP_OUT: usize = 64 << 10;
+/// Replies that do not count for the output buffer limits.
+const OWN_OUT: usize = 16 << 10;
 /// A client that must still authenticate may not make us hold more than this.
 const MAX_UNAUTHENTICATED: usize = 64 << 10;
 
@@ -284,6 +287,12 @@ impl Conn {
         }
         self.out.set_proto(out.proto());
         c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+        if self.overflows(out.len()) {
+            self.note_overflow(exec.stats);
+            out.clear();
+            out.shrink(KEEP_OUT);
+            return false;
+        }
         if self.out.is_empty()
             && !out.is_empty()
             && let Err(e) = send(&self.stream, out, &self.session, exec)
@@ -378,6 +387,10 @@ impl Conn {
     }
     /// Writes what fits, and sees to the limits. False if the connection is at its end.
     fn flush(&mut self) -> bool {
+        if self.overflows(self.out.len()) {
+            self.note_overflow(self.shared.borrow().exec.stats);
+            return false;
+        }
         if !self.out.is_empty() {
             let mut guard = self.shared.borrow_mut();
             if let Err(e) = send(&self.stream, &mut self.out, &self.session, &mut guard.exec) {
@@ -399,23 +412,28 @@ impl Conn {
         client.out_peak.fetch_max(unsent, Relaxed);
         let limit = self.server.config.output_limit(self.class());
         let now = clock::now_ms();
-        let over_hard = limit.hard > 0 && unsent as u64 >= limit.hard;
         let over_soft = limit.soft > 0 && unsent as u64 >= limit.soft;
         if !over_soft {
             self.soft_since = 0;
         } else if self.soft_since == 0 {
             self.soft_since = now;
         }
-        if over_hard || (over_soft && now - self.soft_since > limit.soft_seconds as i64 * 1000) {
-            self.shared.borrow().exec.stats.output_limit_disconnections.add(1);
-            tracing::warn!(
-                "Client id={} addr={} closed for overcoming of output buffer limits.",
-                client.id,
-                client.addr
-            );
+        if over_soft && now - self.soft_since > limit.soft_seconds as i64 * 1000 {
+            self.note_overflow(self.shared.borrow().exec.stats);
             return false;
         }
         true
+    }
+    /// Whether so many bytes of replies are over the hard limit. As in Redis the first 16 KB, a connection's own buffer
+    /// there, do not count, and what is over the limit is not sent even if the socket would take it.
+    fn overflows(&self, unsent: usize) -> bool {
+        let hard = self.server.config.output_limit(self.class()).hard;
+        hard > 0 && unsent.saturating_sub(OWN_OUT) as u64 >= hard
+    }
+    fn note_overflow(&self, stats: &ThreadStats) {
+        stats.output_limit_disconnections.add(1);
+        let client = &self.session.client;
+        tracing::warn!("Client id={} addr={} closed for overcoming of output buffer limits.", client.id, client.addr);
     }
     fn is_over(&self) -> bool {
         let ends = match self.session.close {
