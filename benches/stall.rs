@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench stall [-- KEYS]`. Starts the server, fills keys of one hash tag from one connection, and on
 //! another sends a PING and a GET of that slot a thousand times a second; the same probe runs first while nothing else
-//! does, to show what the machine itself adds. Prints the slowest replies of both.
+//! does, and once while the same load goes to another slot with few keys, to show what the machine itself adds. Prints the
+//! slowest replies of each, and how many commands the server itself saw take longer than a millisecond.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time by itself")]
 
@@ -41,8 +42,8 @@ fn probe(port: u16, stop: &AtomicBool) -> Vec<u64> {
     let mut reply = [0u8; 256];
     while !stop.load(Relaxed) {
         n += 1;
-        while start.elapsed() < Duration::from_millis(n) {
-            std::thread::yield_now();
+        while let Some(left) = Duration::from_millis(n).checked_sub(start.elapsed()) {
+            std::thread::park_timeout(left);
         }
         let sent = Instant::now();
         s.write_all(b"*2\r\n$3\r\nGET\r\n$6\r\n{t}:1x\r\n").expect("the server lives");
@@ -84,19 +85,32 @@ fn main() {
         });
     };
     run("idle", &mut || std::thread::park_timeout(Duration::from_secs(10)));
-    let start = Instant::now();
-    run("growing", &mut || {
+    let load = |tag: &str, keys: u64, different: u64| {
         let mut s = connect(port);
         let mut reply = vec![0u8; 5 * 100];
         for from in (0..keys).step_by(100) {
             let mut bytes = Vec::new();
             for i in from..from + 100 {
-                let key = format!("{{t}}:{i:012}");
+                let key = format!("{{{tag}}}:{:012}", i % different);
                 bytes.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$16\r\n{key}\r\n$1\r\nv\r\n").as_bytes());
             }
             s.write_all(&bytes).expect("the server lives");
             s.read_exact(&mut reply).expect("replies");
         }
-    });
+    };
+    let ask = |line: &str| {
+        let mut s = connect(port);
+        s.write_all(format!("{line}\r\n").as_bytes()).expect("the server lives");
+        let mut reply = [0u8; 256];
+        let n = s.read(&mut reply).expect("a reply");
+        String::from_utf8_lossy(&reply[..n]).trim().to_owned()
+    };
+    ask("CONFIG SET slowlog-log-slower-than 1000 slowlog-max-len 100000");
+    run("loaded, not growing", &mut || load("u", keys, 1000));
+    println!("commands over a millisecond: {}", ask("SLOWLOG LEN"));
+    ask("SLOWLOG RESET");
+    let start = Instant::now();
+    run("growing", &mut || load("t", keys, u64::MAX));
+    println!("commands over a millisecond: {}", ask("SLOWLOG LEN"));
     println!("{keys} keys in one slot in {:.1} s", start.elapsed().as_secs_f64());
 }
