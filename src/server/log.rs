@@ -26,7 +26,27 @@ struct Log {
 /// Send everything that is logged from here on where `config` says. Once a process; later calls change nothing.
 pub fn init(config: &'static Config) {
     // A second server in one process (tests) goes on with the first one's log.
-    let _ = tracing::subscriber::set_global_default(Log { config });
+    if tracing::subscriber::set_global_default(Log { config }).is_ok() {
+        report_panics(config);
+    }
+}
+
+/// A panic leaves a report in the log (`crash-log-enabled`), and standard error gets its usual lines.
+fn report_panics(config: &'static Config) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if config.crash_log_enabled() {
+            let thread = std::thread::current();
+            let trace = std::backtrace::Backtrace::force_capture();
+            tracing::error!(
+                "=== DUNLIN BUG REPORT START === Dunlin {} panicked in thread {}: {info}\n{trace}\n\
+                 === DUNLIN BUG REPORT END ===",
+                env!("CARGO_PKG_VERSION"),
+                thread.name().unwrap_or("?")
+            );
+        }
+        usual(info);
+    }));
 }
 
 fn level_of(level: &Level) -> LogLevel {

@@ -131,6 +131,10 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             Ok(())
         }
         "locale-collate" => set_locale(config),
+        "proc-title-template" => {
+            show_title(config);
+            Ok(())
+        }
         _ => Ok(()),
     }));
 }

@@ -32,16 +32,16 @@ rows! {
     "zset-max-listpack-value" ["zset-max-ziplist-value"]: Memory(0, i64::MAX), = "64", MUTABLE,
         zset_max_listpack_value -> usize;
     /// A HyperLogLog of at most this many bytes is kept sparse.
-    "hll-sparse-max-bytes": Memory(0, i64::MAX), = "3000", MUTABLE | DORMANT, hll_sparse_max_bytes -> usize;
+    "hll-sparse-max-bytes": Memory(0, i64::MAX), = "3000", MUTABLE | DORMANT;
     /// The most bytes of a stream's node; 0 for no limit.
-    "stream-node-max-bytes": Memory(0, i64::MAX), = "4096", MUTABLE | DORMANT, stream_node_max_bytes -> usize;
+    "stream-node-max-bytes": Memory(0, i64::MAX), = "4096", MUTABLE | DORMANT;
     /// The most entries of a stream's node; 0 for no limit.
-    "stream-node-max-entries": Int(0, i64::MAX), = "100", MUTABLE | DORMANT, stream_node_max_entries -> usize;
+    "stream-node-max-entries": Int(0, i64::MAX), = "100", MUTABLE | DORMANT;
     /// Check all of a RESTORE payload before it is used. Payloads are always checked.
     "sanitize-dump-payload": Enum(SANITIZE), = "no", MUTABLE | DORMANT;
     /// Publish changes of keys. K: by key, E: by event; g $ l s h z t d: classes of
     /// commands; x expired, e evicted, n new, m missed; A: all but n and m.
     "notify-keyspace-events": Events, = "", MUTABLE, notify_keyspace_events -> i64;
     /// How many keys client-side caching remembers; 0 for no limit.
-    "tracking-table-max-keys": Int(0, i64::MAX), = "1000000", MUTABLE | DORMANT, tracking_table_max_keys -> usize;
+    "tracking-table-max-keys": Int(0, i64::MAX), = "1000000", MUTABLE | DORMANT;
 }

@@ -26,7 +26,7 @@ rows! {
     /// The form of the time in a log line.
     "log-timestamp-format": Enum(LOG_TIMESTAMP), = "legacy", MUTABLE, log_timestamp_format -> LogTimestamp;
     /// Keep keys and values out of the log.
-    "hide-user-data-from-log": Bool, = "yes", MUTABLE, hide_user_data_from_log -> bool;
+    "hide-user-data-from-log": Bool, = "yes", MUTABLE | DORMANT;
     /// Log to the system logger.
     "syslog-enabled": Bool, = "no", IMMUTABLE => only(["no"], "the system logger is not supported");
     /// The name in the system log.
@@ -38,7 +38,7 @@ rows! {
     /// Check memory after a crash.
     "crash-memcheck-enabled": Bool, = "yes", MUTABLE | DORMANT;
     /// Show the banner in the log also where it is no terminal.
-    "always-show-logo": Bool, = "no", IMMUTABLE | DORMANT, always_show_logo -> bool;
+    "always-show-logo": Bool, = "no", IMMUTABLE | DORMANT;
     /// Show state in the title of the process.
     "set-proc-title": Bool, = "yes", IMMUTABLE, set_proc_title -> bool;
     /// The title of the process. Variables: {title}, {listen-addr}, {server-mode},
@@ -50,14 +50,14 @@ rows! {
     /// How many times a second background work runs (1 to 500).
     "hz": Clamped(0, I32, 1, 500), = "10", MUTABLE, hz -> u64;
     /// Run background work more often with many clients.
-    "dynamic-hz": Bool, = "yes", MUTABLE | DORMANT, dynamic_hz -> bool;
+    "dynamic-hz": Bool, = "yes", MUTABLE | DORMANT;
     /// Move tables to their new size also while they are idle. Tables here grow
     /// as they are used, in small steps.
     "activerehashing": Bool, = "yes", MUTABLE | DORMANT;
     /// The directory of files; relative paths start here.
     "dir": Dir, = "", MUTABLE | PROTECTED;
     /// Milliseconds before a running script lets other clients see -BUSY; 0 for never.
-    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE | DORMANT, busy_reply_threshold -> i64;
+    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE | DORMANT;
     /// Seconds to wait for replicas when shutting down.
     "shutdown-timeout": Int(0, I32), = "10", MUTABLE | DORMANT;
     /// How SIGINT shuts down.

@@ -28,7 +28,7 @@ rows! {
     /// How many clients may be connected at a time. More are told so and closed.
     "maxclients": Int(1, U32), = "10000", MUTABLE, maxclients -> usize;
     /// How many new connections a worker accepts before it turns to its clients.
-    "max-new-connections-per-cycle": Int(1, 1000), = "10", MUTABLE | DORMANT, max_new_connections_per_cycle -> usize;
+    "max-new-connections-per-cycle": Int(1, 1000), = "10", MUTABLE | DORMANT;
     /// The same for TLS connections.
     "max-new-tls-connections-per-cycle": Int(1, 1000), = "1", MUTABLE | DORMANT;
     /// Mark outgoing sockets with this SO_MARK; 0 for none.
