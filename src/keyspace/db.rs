@@ -607,6 +607,9 @@ impl<'a> Db<'a> {
             if let Some(x) = extra {
                 x.touch_all(index, |k| table.find(dict::hash(k), k).is_some(), |_| None);
             }
+            if self.ks.hooks.watching() {
+                self.held.table(index, slot).iter().for_each(|e| self.ks.hooks.before_write(index, slot, e));
+            }
             let table = self.held.table_mut(index, slot);
             if !table.is_empty() {
                 keys += table.len() as u64;
