@@ -341,3 +341,17 @@ fn addresses_and_port_change_while_it_runs() {
     assert_eq!(c.config("bind"), "* -::*");
     assert_eq!(Conn::open(other).run("PING").text(), "PONG");
 }
+
+/// A killed connection was once taken off the count twice, and the server then refused everybody.
+#[test]
+fn killed_connections_make_room_for_others() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    for _ in 0..20 {
+        let mut others: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
+        others.iter_mut().for_each(|other| assert_eq!(other.run("PING").text(), "PONG"));
+        assert_eq!(c.run("CLIENT KILL SKIPME yes"), Value::Int(3));
+        assert_eq!(c.info("connected_clients"), "1");
+        others.iter_mut().for_each(|other| assert_eq!(other.try_read(), None));
+    }
+}

@@ -169,6 +169,10 @@ impl Registry {
         self.clients.write().remove(&id);
         self.count.fetch_sub(1, Relaxed);
     }
+    /// Takes a connection that is to close out of sight. It counts until it is removed, when its worker has seen to it.
+    pub fn hide(&self, id: u64) {
+        self.clients.write().remove(&id);
+    }
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count.load(Relaxed)

@@ -42,7 +42,7 @@ fn kill(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         } else {
             client.mailbox.close();
             // It is gone for whoever looks, although its worker still has to see to that.
-            cx.server.registry.remove(client.id);
+            cx.server.registry.hide(client.id);
         }
         killed += 1;
     }
