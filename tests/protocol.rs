@@ -174,3 +174,13 @@ fn the_largest_client_is_closed_where_clients_take_too_much_memory() {
     other.until("the client is evicted", |c| c.info("evicted_clients") == "1" && c.info("connected_clients") == "1");
     assert_eq!(other.run("PING").text(), "PONG");
 }
+
+#[test]
+fn a_lowered_memory_limit_acts_without_waiting_for_a_command() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru", "--notify-keyspace-events", "Ee"]);
+    let (mut c, mut listener) = (server.connect(), server.connect());
+    listener.run("SUBSCRIBE __keyevent@0__:evicted");
+    c.run("SET foo bar");
+    c.run("CONFIG SET maxmemory 1");
+    assert_eq!(listener.read().texts()[2], "foo");
+}

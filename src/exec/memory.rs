@@ -37,6 +37,14 @@ impl Worker {
         self.evict_down_to(limit, now)
     }
 
+    /// Evicts between commands, when the limit was lowered or the last command's patience was not enough.
+    pub fn evict(&mut self) {
+        if self.server.config.maxmemory() > 0 && !self.server.pause.is_set() {
+            self.refresh();
+            self.make_room(clock::now_ms());
+        }
+    }
+
     #[cold]
     fn evict_down_to(&mut self, limit: usize, now: i64) -> bool {
         let config = self.server.config;

@@ -134,6 +134,8 @@ async fn expire(server: &'static Server, shared: Rc<RefCell<Shared>>, workers: u
     loop {
         let hz = server.config.hz().clamp(1, 500);
         tokio::time::sleep(Duration::from_millis(1000 / hz)).await;
-        shared.borrow_mut().exec.expire(workers, hz);
+        let exec = &mut shared.borrow_mut().exec;
+        exec.expire(workers, hz);
+        exec.evict();
     }
 }
