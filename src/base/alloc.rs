@@ -186,12 +186,6 @@ pub fn peak_memory() -> usize {
     PEAK.load(Relaxed)
 }
 
-/// Start the peak over (CONFIG RESETSTAT).
-pub fn reset_peak() {
-    PEAK.store(0, Relaxed);
-    used_memory();
-}
-
 /// jemalloc's own view, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
@@ -233,14 +227,6 @@ pub fn purge() -> bool {
         je::mallctl(c"arena.4096.purge".as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0)
             == 0
     }
-}
-
-/// Let jemalloc's background threads return unused pages, so that no worker pays for it; call once the process has
-/// its final shape (no fork comes after). With it, freed pages go back within `decay_ms`.
-pub fn start_background(decay_ms: isize) -> bool {
-    write(c"background_thread", true)
-        && write(c"arenas.dirty_decay_ms", decay_ms)
-        && write(c"arenas.muzzy_decay_ms", 0isize)
 }
 
 /// Turn jemalloc's background threads on or off (`jemalloc-bg-thread`).

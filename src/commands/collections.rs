@@ -188,11 +188,17 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Replies with the next cursor and the `n` elements found.
+pub fn scan_reply(out: &mut Out, next: u64, n: usize, found: &mut Out) {
+    out.array(2);
+    out.bulk(next.to_string().as_bytes());
+    out.array(n);
+    out.append(found);
+}
+
 /// A walk that ends at once: the reply of a scan over a missing key.
 pub fn empty_scan(cx: &mut Ctx<'_>) -> CmdResult {
-    cx.out.array(2);
-    cx.out.bulk(b"0");
-    cx.out.array(0);
+    scan_reply(cx.out, 0, 0, &mut Out::default());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::single::Locks;
 use super::{Stop, Turn, Worker};
 use crate::base::clock;
 use crate::clients::{ReplyMode, Session};
@@ -100,8 +101,9 @@ impl Worker {
             return (0, 0);
         }
         // Evicting takes locks of its own, so it comes first.
-        let oom = self.server.config.maxmemory() > 0 && !self.make_room(now) && flags.has(Flags::DENYOOM);
-        let mut parts = self.slots_locked();
+        let oom = !self.make_room(now) && flags.has(Flags::DENYOOM);
+        self.take(Locks::Slots);
+        let mut parts = self.parts();
         if run.len() > 1 && run[0].entry.keyed {
             parts.prefetch(session.db, &run);
         }
@@ -128,13 +130,6 @@ impl Worker {
             self.after();
         }
         (done, args)
-    }
-
-    fn slots_locked(&mut self) -> super::call::Parts<'_> {
-        let mut slots = std::mem::take(&mut self.slots);
-        self.held.lock(&mut slots);
-        self.slots = slots;
-        self.parts()
     }
 }
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Worker;
 use super::batch::note;
 use crate::base::clock;
-use crate::clients::{PauseKind, Queued, ReplyMode, Session};
+use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
 use crate::commands::lookup::Entry;
 use crate::commands::redact::redact;
 use crate::commands::server::monitor;
@@ -79,15 +79,9 @@ impl Worker {
             self.refuse(session, entry, &e, now, out);
             return true;
         }
-        if self.server.config.maxmemory() > 0 && !session.internal {
-            let in_multi = entry.command.meta.name == "exec"
-                && session.multi.as_ref().is_some_and(|m| {
-                    m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().has(Flags::DENYOOM))
-                });
-            if !self.make_room(now) && (entry.flags().has(Flags::DENYOOM) || in_multi) {
-                self.refuse(session, entry, &Error::OOM, now, out);
-                return true;
-            }
+        if !session.internal && !self.make_room(now) && self.does(session, entry, Flags::DENYOOM) {
+            self.refuse(session, entry, &Error::OOM, now, out);
+            return true;
         }
         if self.server.pause.is_set() && self.is_held_back(session, entry, now) {
             return false;
@@ -157,16 +151,17 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether the command, or with EXEC one of those that it runs, has any of these flags.
+    fn does(&self, session: &Session, entry: &Entry, flags: Flags) -> bool {
+        let queued = |m: &Multi| m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(flags));
+        entry.flags().any(flags) || entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued)
+    }
+
     fn is_held_back(&self, session: &Session, entry: &Entry, now: i64) -> bool {
-        let writes = Flags::WRITE.or(Flags::MAY_REPLICATE);
-        let queued =
-            |m: &crate::clients::Multi| m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(writes));
-        let may_replicate = entry.flags().any(writes)
-            || (entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued));
         match self.server.pause.kind(now) {
             _ if session.internal => false,
             Some(PauseKind::All) => true,
-            Some(PauseKind::Write) => may_replicate,
+            Some(PauseKind::Write) => self.does(session, entry, Flags::WRITE.or(Flags::MAY_REPLICATE)),
             None => false,
         }
     }
@@ -197,7 +192,7 @@ impl Worker {
             Scope::Own if in_transaction => Locks::All,
             Scope::Own => Locks::None,
             Scope::Watched => {
-                self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
+                self.add_watched(session);
                 Locks::Slots
             }
             Scope::Keys | Scope::Dynamic(_) => match entry.command.meta.keys_of(argv) {
@@ -215,6 +210,10 @@ impl Worker {
                 None => Locks::All,
             },
         }
+    }
+    /// Adds the slots of the keys that the session watches to the worker's list.
+    pub(super) fn add_watched(&mut self, session: &Session) {
+        self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
     }
     pub(super) fn take(&mut self, locks: Locks) {
         match locks {

@@ -21,17 +21,15 @@ impl Worker {
             return;
         }
         self.slots.clear();
-        self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
-        let mut all = false;
+        self.add_watched(session);
+        // Located again by each command: the list is for locking only.
+        let (mut all, mut first) = (false, Located::NONE);
         for q in &multi.queue {
             let e = self.server.lookup.get(q.command);
-            all |= matches!(self.add_locks(session, e, &slices(&q.argv), true, &mut Located::NONE.clone()), Locks::All);
+            all |= matches!(self.add_locks(session, e, &slices(&q.argv), true, &mut first), Locks::All);
         }
         self.take(if all { Locks::All } else { Locks::Slots });
-        let expired = session.watched.iter().any(|(db, k)| {
-            // SAFETY of locks: the slots of watched keys were added above.
-            self.db(*db, now).watch_expired(k, &session.watch)
-        });
+        let expired = session.watched.iter().any(|(db, k)| self.db(*db, now).watch_expired(k, &session.watch));
         let spoilt = session.watch.is_touched() || expired;
         let mut db = self.db(session.db, now);
         forget_watches(&mut db, session);
@@ -51,8 +49,7 @@ impl Worker {
             if self.server.registry.has_monitors() {
                 self.show_monitors(session, e, &argv);
             }
-            let first = argv.get(1).map_or(Located::NONE, |_| Located::NONE);
-            self.parts().call(session, e, &argv, first, now, out);
+            self.parts().call(session, e, &argv, Located::NONE, now, out);
             self.stats.commands_processed.add(1);
         }
         session.deny_blocking = false;
@@ -74,7 +71,6 @@ impl Worker {
 
     /// EXEC is refused: the transaction is gone.
     pub(super) fn abort_exec(&mut self, session: &mut Session, why: &Error, now: i64, out: &mut Out) {
-        session.multi = None;
         self.end_transaction(session, now);
         let mut text = b"EXECABORT Transaction discarded because of: ".to_vec();
         text.extend_from_slice(why.text().strip_prefix(b"ERR ").unwrap_or(why.text()));
@@ -86,7 +82,7 @@ impl Worker {
         session.multi = None;
         if !session.watched.is_empty() {
             self.slots.clear();
-            self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
+            self.add_watched(session);
             self.take(Locks::Slots);
             let mut db = self.db(session.db, now);
             forget_watches(&mut db, session);

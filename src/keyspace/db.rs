@@ -134,10 +134,6 @@ impl<'a> Db<'a> {
     pub fn other(&mut self, index: usize) -> Db<'_> {
         Db { index, held: self.held, fx: self.fx, ..*self }
     }
-    /// Another thread of thought in the same database, such as a command of a transaction.
-    pub fn reborrow(&mut self) -> Db<'_> {
-        Db { held: self.held, fx: self.fx, ..*self }
-    }
 
     #[inline]
     fn locate(&self, key: &[u8]) -> Located {

@@ -84,10 +84,6 @@ impl Waiter {
     pub fn is_done(&self) -> bool {
         self.state.load(Acquire) == DONE
     }
-    /// Whether its command is being run right now.
-    pub fn is_being_served(&self) -> bool {
-        self.state.load(Acquire) == SERVING
-    }
 }
 
 /// The mark of a client's WATCH: set once one of its keys was touched.

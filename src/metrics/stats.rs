@@ -263,10 +263,6 @@ impl Metrics {
         histograms.for_each(|histogram| sum.add(histogram));
         (sum.total() > 0).then_some(sum)
     }
-    /// Forget all latencies (when `latency-tracking` is turned off).
-    pub fn reset_latencies(&self) {
-        self.each(|thread| thread.commands.iter().for_each(CommandStats::reset_latency));
-    }
     /// Error replies by code, sorted.
     pub fn errors(&self) -> BTreeMap<Box<[u8]>, u64> {
         let mut sums = BTreeMap::new();

@@ -246,15 +246,6 @@ fn inline(buf: &mut [u8], pos: &mut usize, args: &mut Vec<Arg>, limits: &Limits)
     }
 }
 
-/// Splits a line into words as Redis does for inline requests and configuration lines: blanks separate, "..." with
-/// C escapes, '...' with only \' . `None` if quotes do not close, or close in the middle of a word.
-pub fn split_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut copy = line.to_vec();
-    let mut args = Vec::new();
-    split_in_place(&mut copy, 0, &mut args)?;
-    Some(args.iter().map(|a| a.of(&copy).to_vec()).collect())
-}
-
 fn is_space(b: u8) -> bool {
     b.is_ascii_whitespace() || b == 0x0b
 }

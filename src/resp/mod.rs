@@ -6,6 +6,6 @@ mod decode;
 mod error;
 mod out;
 
-pub use decode::{Arg, Decoder, Limits, ProtocolError, Step, split_line};
+pub use decode::{Arg, Decoder, Limits, ProtocolError, Step};
 pub use error::Error;
 pub use out::{Mark, Out, Proto};

@@ -321,14 +321,6 @@ impl Out {
     pub fn array_at(&mut self, at: Mark, n: usize) {
         self.header_at(at, b'*', n);
     }
-    /// Fills in the header of a map of `n` pairs.
-    pub fn map_at(&mut self, at: Mark, n: usize) {
-        if self.resp3() { self.header_at(at, b'%', n) } else { self.header_at(at, b'*', n * 2) }
-    }
-    /// Fills in the header of a set.
-    pub fn set_at(&mut self, at: Mark, n: usize) {
-        self.header_at(at, if self.resp3() { b'~' } else { b'*' }, n);
-    }
 
     fn header_at(&mut self, at: Mark, kind: u8, n: usize) {
         let mut b = itoa::Buffer::new();

@@ -24,7 +24,7 @@
 //! Positions are byte offsets of entries. Dunlin writes every block it mutates, or checks it in full first
 //! ([`Listpack::from_bytes`]), so inside this module an offset that came from a cursor method is always valid.
 
-use super::elem::{Elem, IntBuf};
+use super::elem::Elem;
 use crate::base::alloc::usable_size;
 use crate::base::num::parse_i64;
 
@@ -164,11 +164,6 @@ fn back_length(n: usize) -> ([u8; 5], u8) {
         *byte = if i == 0 { bits } else { bits | 0x80 };
     }
     (out, size as u8)
-}
-
-/// Size of `e` inside a listpack, back-length included.
-pub fn entry_size(e: Elem<'_>) -> usize {
-    Encoded::of(e).len()
 }
 
 impl Default for Listpack {
@@ -458,12 +453,6 @@ impl Listpack {
         self.adjust_count(1, 0);
     }
 
-    /// Inserts `e` after the element at `at`.
-    pub fn insert_after(&mut self, at: usize, e: Elem<'_>) {
-        let next = at + self.entry(at);
-        self.insert(next, e);
-    }
-
     /// Adds `e` at the end.
     pub fn append(&mut self, e: Elem<'_>) {
         self.insert(self.end(), e);
@@ -724,11 +713,6 @@ impl<'a> DoubleEndedIterator for Iter<'a> {
         self.back = self.lp.prev(self.back)?;
         Some(self.lp.get(self.back))
     }
-}
-
-/// Copies the text of `e` into `out`.
-pub fn push_text(out: &mut Vec<u8>, e: Elem<'_>) {
-    out.extend_from_slice(e.as_bytes(&mut IntBuf::new()));
 }
 
 #[cfg(test)]

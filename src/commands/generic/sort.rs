@@ -144,10 +144,11 @@ fn follow(cx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The elements in the order they are stored; a sorted set's by score, from the end if `desc`.
-fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, bool, bool), Error> {
+/// The elements in the order they are stored; a sorted set's by score, from the end if `desc`. And whether they are a
+/// set's.
+fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, bool), Error> {
     let mut list = Vec::new();
-    let (mut is_set, mut is_zset) = (false, false);
+    let mut is_set = false;
     match cx.db.read(key).map(|e| e.view()) {
         None => {}
         Some(View::List(l)) => l.for_each(|e| list.push(e.to_vec())),
@@ -156,25 +157,23 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, b
             s.for_each(|e| list.push(e.to_vec()));
         }
         Some(View::ZSet(z)) => {
-            is_zset = true;
             let from = if desc { z.len().saturating_sub(1) } else { 0 };
             z.for_range(from, z.len(), desc, |e, _| list.push(e.to_vec()));
         }
         Some(_) => return Err(Error::WRONGTYPE),
     }
-    Ok((list, is_set, is_zset))
+    Ok((list, is_set))
 }
 
 fn sort(cx: &mut Ctx<'_>, args: &[&[u8]], read_only: bool) -> CmdResult {
     let mut r = Request::parse(&args[2..], read_only)?;
-    let (list, is_set, is_zset) = elements(cx, args[1], r.desc && r.unsorted)?;
+    let (list, is_set) = elements(cx, args[1], r.desc && r.unsorted)?;
     // An unordered source must not store in an order that differs from machine to machine.
     if r.unsorted && is_set && r.store.is_some() {
         r.unsorted = false;
         r.alpha = true;
         r.by = None;
     }
-    let _ = is_zset;
     let len = list.len() as i64;
     let (start, count) = r.limit.unwrap_or((0, -1));
     let start = start.clamp(0, len);

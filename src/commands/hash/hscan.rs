@@ -1,6 +1,6 @@
 //! HSCAN.
 
-use super::super::collections::{NamesOnly, RO_ACCESS, Scan, elem, empty_scan};
+use super::super::collections::{NamesOnly, RO_ACCESS, Scan, elem, empty_scan, scan_reply};
 use super::super::{CmdResult, Command, Ctx, options};
 use super::now;
 use crate::resp::Out;
@@ -39,10 +39,7 @@ fn hscan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             }
         })
     });
-    cx.out.array(2);
-    cx.out.bulk(next.to_string().as_bytes());
-    cx.out.array(n);
-    cx.out.append(&mut found);
+    scan_reply(cx.out, next, n, &mut found);
     Ok(())
 }
 
