@@ -102,6 +102,16 @@ macro_rules! typed {
     )*};
 }
 
+/// Notes an access in the entry, where that changes anything.
+#[inline]
+fn note_access(e: Ref<'_, Entry>, now: i64, tuning: &Tuning) {
+    let old = e.access();
+    let new = access::touched(old, now, tuning);
+    if new != old {
+        e.set_access(new);
+    }
+}
+
 impl<'a> Db<'a> {
     /// The database `index` for a command at `now`, whose slots are locked in `held`.
     #[allow(clippy::too_many_arguments)]
@@ -166,7 +176,7 @@ impl<'a> Db<'a> {
         // SAFETY: the entry is in the table of a slot that `held` has locked; the borrow of self keeps it there.
         let e = unsafe { Ref::from_ptr(p) };
         if !self.no_touch {
-            self.note_access(e);
+            note_access(e, self.now, &self.tuning);
         }
         Some(e)
     }
@@ -181,14 +191,6 @@ impl<'a> Db<'a> {
             return None;
         }
         Some(e.ptr())
-    }
-    #[inline]
-    fn note_access(&self, e: Ref<'_, Entry>) {
-        let old = e.access();
-        let new = access::touched(old, self.now, &self.tuning);
-        if new != old {
-            e.set_access(new);
-        }
     }
     /// Hides nothing and counts nothing, but removes the key if it has expired. For commands that then `peek` at several
     /// keys.
@@ -210,7 +212,7 @@ impl<'a> Db<'a> {
         // SAFETY: as in `read`.
         let e = unsafe { Ref::from_ptr(p) };
         if !self.no_touch {
-            self.note_access(e);
+            note_access(e, self.now, &self.tuning);
         }
         self.ks.hooks.before_write(self.index, at.slot, e);
         Some(())
@@ -240,20 +242,16 @@ impl<'a> Db<'a> {
     #[inline]
     pub fn set_text(&mut self, key: &[u8], text: &[u8], ttl: Ttl) {
         let at = self.locate(key);
-        let now = self.now;
-        if let Some(e) = self.find(&at, key) {
-            let (p, had) = (e.ptr(), e.expiry());
-            let expired = had != NO_EXPIRY && had <= now;
-            // SAFETY: as in `read`.
-            let e = unsafe { Ref::from_ptr(p) };
-            self.note_access(e);
+        if let Some(mut place) = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key) {
+            let e = place.get();
+            let had = e.expiry();
+            note_access(e, self.now, &self.tuning);
             self.ks.hooks.before_write(self.index, at.slot, e);
             let expiry = match ttl {
-                Ttl::Keep if !expired => had,
+                Ttl::Keep if !e.is_expired(self.now) => had,
                 Ttl::At(t) => t,
                 _ => NO_EXPIRY,
             };
-            let mut place = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key).expect("found above");
             let old = place.set_text(text, expiry);
             self.count_expires(had, expiry);
             if let Some(old) = old {
