@@ -1,14 +1,17 @@
 //! The places where a replication log and a snapshot attach, driven through the engine without sockets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use dunlin::base::clock;
+use dunlin::base::{clock, rng};
 use dunlin::clients::Session;
 use dunlin::commands::Server;
 use dunlin::config::Config;
 use dunlin::exec::{Turn, Worker};
-use dunlin::keyspace::hooks::{LogSink, SnapshotHook};
-use dunlin::keyspace::{EntryRef, Logged};
+use dunlin::keyspace::hooks::LogSink;
+use dunlin::keyspace::snapshot::{Busy, Encode, Snapshot};
+use dunlin::keyspace::{EntryRef, Kind, LogBuf};
 use dunlin::resp::{Decoder, Limits, Out, Step};
 use parking_lot::Mutex;
 
@@ -39,13 +42,25 @@ impl Engine {
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
+/// The arguments of an encoded request, joined.
+fn words(request: &[u8]) -> String {
+    let mut buf = request.to_vec();
+    let (mut pos, mut args) = (0, Vec::new());
+    let step = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default());
+    assert!(matches!(step, Ok(Step::Request(_))) && pos == buf.len());
+    args.iter().map(|a| String::from_utf8_lossy(a.of(&buf)).into_owned()).collect::<Vec<_>>().join(" ")
+}
+
 impl LogSink for Log {
-    fn append(&self, effects: &[Logged]) {
-        let line = |l: &Logged| {
-            let words: Vec<String> = l.argv.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-            format!("{}: {}", l.db, words.join(" "))
-        };
-        self.0.lock().push(effects.iter().map(line).collect::<Vec<_>>().join("; "));
+    fn append(&self, effects: &LogBuf) {
+        let mut range = Vec::new();
+        for l in effects.iter() {
+            let line = format!("{}: {}", l.db, words(l.request));
+            range.extend(l.opens.then(|| "MULTI".to_owned()));
+            range.push(line);
+            range.extend(l.closes.then(|| "EXEC".to_owned()));
+        }
+        self.0.lock().push(range.join("; "));
     }
 }
 
@@ -55,7 +70,8 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
     let server = e.server;
     e.run("SET before 1");
     let log = Arc::new(Log::default());
-    server.keyspace.hooks.set_log(Some(log.clone()));
+    server.keyspace.hooks.set_log(log.clone());
+    server.keyspace.hooks.set_logging(true);
     let mut logged = |line: &str| {
         e.run(line);
         std::mem::take(&mut *log.0.lock()).join(" | ")
@@ -79,52 +95,148 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
     logged("SET a 1");
     logged("GET a");
     logged("INCR a");
-    assert_eq!(logged("EXEC"), "3: MULTI; 3: SET a 1; 3: INCR a; 3: EXEC", "a transaction is one range");
+    assert_eq!(logged("EXEC"), "MULTI; 3: SET a 1; 3: INCR a; EXEC", "a transaction is one range");
     // A key whose time is over is logged as deleted before what the command that met it did.
     logged("SET short v PX 1");
     while clock::now_ms() < at - 100_000 + 20 {
         std::hint::spin_loop();
     }
-    assert_eq!(logged("SETNX short new"), "3: UNLINK short; 3: SETNX short new".replace("SETNX", "SET"));
-    server.keyspace.hooks.set_log(None);
+    assert_eq!(logged("SETNX short new"), "MULTI; 3: UNLINK short; 3: SET short new; EXEC");
+    server.keyspace.hooks.set_logging(false);
+    assert_eq!(logged("SET k v"), "");
 }
 
-#[derive(Default)]
-struct Watcher(Mutex<Vec<String>>);
+/// Writes keys as lines, "db key value"; collections as their lengths.
+struct Lines;
 
-impl SnapshotHook for Watcher {
-    fn before_write(&self, db: usize, _slot: u16, entry: EntryRef<'_>) {
-        let text = entry.text().map(|t| String::from_utf8_lossy(&t.to_vec()).into_owned());
-        let key = String::from_utf8_lossy(entry.key()).into_owned();
-        self.0.lock().push(format!("{db} {key} was {}", text.unwrap_or_default()));
+impl Encode for Lines {
+    fn select(&mut self, _db: usize, _out: &mut Vec<u8>) {}
+    fn entry(&mut self, db: usize, e: EntryRef<'_>, out: &mut Vec<u8>) {
+        let value = match e.text() {
+            Some(t) => String::from_utf8_lossy(&t.to_vec()).into_owned(),
+            None => format!("{:?}", e.kind()),
+        };
+        assert!(e.kind() == Kind::String || value != "String");
+        out.extend_from_slice(format!("{db} {} {value}\n", String::from_utf8_lossy(e.key())).as_bytes());
     }
-    fn after_insert(&self, _slot: u16, entry: EntryRef<'_>) {
-        self.0.lock().push(format!("new {}", String::from_utf8_lossy(entry.key())));
+}
+
+fn cut(server: &'static Server) -> Snapshot {
+    let encoders = || Box::new(Lines) as Box<dyn Encode>;
+    Snapshot::begin(server.keyspace, &encoders, Arc::default(), |_| ()).expect("no other snapshot").0
+}
+
+fn lines(snapshot: Snapshot) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let stats = snapshot.run(&AtomicBool::new(false), |chunk| {
+        bytes.extend_from_slice(chunk);
+        Ok(())
+    });
+    let text = String::from_utf8(bytes).expect("text");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert_eq!(stats.expect("no error").keys, lines.len() as u64);
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_snapshot_has_what_was_there_at_the_cut_whatever_happens_afterwards() {
+    let mut e = Engine::new();
+    let server = e.server;
+    let start = ["SET a 1", "SET b old", "SET gone x", "SELECT 2", "RPUSH l 1 2", "SET t x PX 100000", "SELECT 0"];
+    let expected = ["0 a 1", "0 b old", "0 gone x", "2 l List", "2 t x"];
+    let ways: &[&[&str]] = &[
+        &[],
+        &["INCR a", "INCR a", "APPEND b er", "DEL gone", "SET gone new", "SET fresh 1", "SELECT 2", "LPOP l 2"],
+        &["RENAME a b", "COPY b c", "MOVE gone 2", "SELECT 2", "PERSIST t", "SET t longer-than-before", "SELECT 0"],
+        &["FLUSHALL", "SET a 2", "SET z 1"],
+        &["SELECT 2", "FLUSHDB", "SET l 1", "SELECT 0", "SWAPDB 0 2", "SET a 3"],
+        &["SWAPDB 0 5", "SET a 4", "SWAPDB 5 2", "SELECT 2", "INCR a", "SELECT 5", "RPUSH l 3", "SELECT 0"],
+    ];
+    for way in ways {
+        for line in start {
+            e.run(line);
+        }
+        let snapshot = cut(server);
+        assert_eq!(
+            Snapshot::begin(server.keyspace, &|| Box::new(Lines), Arc::default(), |_| ()).map(|_| ()),
+            Err(Busy)
+        );
+        for line in *way {
+            assert!(!e.run(line).starts_with('-'), "{line}");
+        }
+        assert_eq!(lines(snapshot), expected, "{way:?}");
+        e.run("FLUSHALL");
+        e.run("SELECT 0");
+    }
+    // One that is given up, or cancelled on the way, leaves nothing behind that the next one would miss or double.
+    for line in start {
+        e.run(line);
+    }
+    drop(cut(server));
+    let cancelled = cut(server).run(&AtomicBool::new(true), |_| Ok(()));
+    assert_eq!(cancelled.unwrap_err().kind(), std::io::ErrorKind::Interrupted);
+    let snapshot = cut(server);
+    e.run("SET b new");
+    assert_eq!(lines(snapshot), expected);
+}
+
+/// Sums every number that is set, with the order in which the log got it.
+#[derive(Default)]
+struct Replay(Mutex<BTreeMap<String, String>>);
+
+impl LogSink for Replay {
+    fn append(&self, effects: &LogBuf) {
+        let mut data = self.0.lock();
+        for l in effects.iter() {
+            let text = words(l.request);
+            let argv: Vec<&str> = text.split(' ').collect();
+            match argv[..] {
+                ["SET", key, value] => data.insert(key.to_owned(), value.to_owned()),
+                ["DEL" | "UNLINK", key] => data.remove(key),
+                ["INCRBY", key, by] => {
+                    let n: i64 = data.get(key).map_or(0, |v| v.parse().expect("a number"));
+                    data.insert(key.to_owned(), (n + by.parse::<i64>().expect("a number")).to_string())
+                }
+                _ => panic!("not expected: {text}"),
+            };
+        }
     }
 }
 
 #[test]
-fn a_snapshot_sees_what_was_there_before_each_change() {
-    let mut e = Engine::new();
-    let server = e.server;
-    e.run("SET a 1");
-    e.run("SET b old");
-    let seen = Arc::new(Watcher::default());
-    server.keyspace.hooks.set_snapshot(Some(seen.clone()));
-    let mut after = |line: &str| {
-        e.run(line);
-        std::mem::take(&mut *seen.0.lock()).join(", ")
-    };
-    assert_eq!(after("GET a"), "");
-    assert_eq!(after("INCR a"), "0 a was 1");
-    assert_eq!(after("SET b new"), "0 b was old");
-    assert_eq!(after("APPEND b er"), "0 b was new");
-    assert_eq!(after("EXPIRE b 100"), "0 b was newer");
-    assert_eq!(after("DEL b"), "0 b was newer");
-    assert_eq!(after("SET c 1"), "new c");
-    assert_eq!(after("RENAME c d"), "0 c was 1, new d");
-    assert_eq!(after("DEL a"), "0 a was 2");
-    assert_eq!(after("FLUSHALL"), "0 d was 1");
-    server.keyspace.hooks.set_snapshot(None);
-    assert_eq!(after("SET a 1"), "");
+fn under_concurrent_writers_the_snapshot_equals_the_log_up_to_the_cut() {
+    let server = Engine::new().server;
+    let log = Arc::new(Replay::default());
+    server.keyspace.hooks.set_log(log.clone());
+    server.keyspace.hooks.set_logging(true);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        for id in 0..3 {
+            let stop = &stop;
+            s.spawn(move || {
+                let mut e =
+                    Engine { server, worker: Worker::new(server, id), session: Session::new(Arc::default(), true) };
+                while !stop.load(Relaxed) {
+                    let key = rng::below(3000);
+                    e.run(&match rng::below(6) {
+                        0 => format!("DEL k{key}"),
+                        1 | 2 => format!("INCRBY k{key} {}", rng::below(100)),
+                        3 => format!("SET k{key} {}{}", 1 + rng::below(9), "0".repeat(rng::below(15) as usize)),
+                        _ => format!("SET k{key} {}", rng::below(1000)),
+                    });
+                }
+            });
+        }
+        for round in 0..30 {
+            let encoders = || Box::new(Lines) as Box<dyn Encode>;
+            let at_cut = |_: &mut dunlin::keyspace::Held| log.0.lock().clone();
+            let begun = Snapshot::begin(server.keyspace, &encoders, Arc::default(), at_cut);
+            let (snapshot, expected) = begun.expect("no other snapshot");
+            let mut expected: Vec<String> = expected.iter().map(|(k, v)| format!("0 {k} {v}")).collect();
+            expected.sort();
+            assert_eq!(lines(snapshot), expected, "round {round}");
+        }
+        stop.store(true, Relaxed);
+    });
 }

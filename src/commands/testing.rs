@@ -99,7 +99,7 @@ impl Bench {
         }
         self.held.unlock();
         let text = |words: &[&[u8]]| words.iter().map(|w| String::from_utf8_lossy(w)).collect::<Vec<_>>().join(" ");
-        self.log = fx.log.iter().map(|l| text(&l.argv.iter().map(|a| &a[..]).collect::<Vec<_>>())).collect();
+        self.log = fx.log.iter().map(|l| String::from_utf8_lossy(&words(l.request).join(&b' ')).into_owned()).collect();
         if !fx.replaced && fx.dirty > 0 {
             self.log.push(text(args));
         }
@@ -115,4 +115,13 @@ impl Drop for Bench {
             let _ = SERVER.config.set(&[(name.as_bytes(), &value)], false);
         }
     }
+}
+
+/// The arguments of an encoded request.
+pub fn words(request: &[u8]) -> Vec<Vec<u8>> {
+    let mut buf = request.to_vec();
+    let (mut pos, mut args) = (0, Vec::new());
+    let step = crate::resp::Decoder::default().next(&mut buf, &mut pos, &mut args, &crate::resp::Limits::default());
+    assert!(matches!(step, Ok(crate::resp::Step::Request(_))) && pos == buf.len());
+    args.iter().map(|a| a.of(&buf).to_vec()).collect()
 }

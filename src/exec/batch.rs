@@ -122,7 +122,7 @@ impl Worker {
                 break;
             }
         }
-        parts.held.unlock();
+        self.unlock();
         let last = run[done - 1].entry.id;
         self.stats.commands_processed.add(done as u64);
         note(session, last, done as u64);

@@ -51,7 +51,7 @@ impl Worker {
             self.slots.push(Located::of(&key).slot);
             self.take(Locks::Slots);
             let waiters = self.db(db, now).waiters(&key);
-            self.held.unlock();
+            self.unlock();
             for waiter in waiters {
                 if waiter.take() {
                     self.serve_one(&waiter, now);
@@ -77,7 +77,7 @@ impl Worker {
         } else {
             waiter.served(out.take_bytes());
         }
-        self.held.unlock();
+        self.unlock();
     }
 
     /// A wait ended without service: the command counts as executed now.
@@ -94,7 +94,7 @@ impl Worker {
         for key in &waiter.keys {
             db.forget_waiter(key, waiter);
         }
-        self.held.unlock();
+        self.unlock();
         self.server.registry.count_blocked(false);
     }
 }

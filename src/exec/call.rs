@@ -7,7 +7,7 @@ use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
 use crate::config::Config;
 use crate::keyspace::sample::Sampler;
-use crate::keyspace::{Db, Effects, Held, Located, Logged, Tuning};
+use crate::keyspace::{Db, Effects, Held, Located, Target, Tuning};
 use crate::metrics::{LogKind, ThreadStats, commandlog};
 use crate::resp::{Arg, Error, Out};
 use crate::spec::Flags;
@@ -62,6 +62,14 @@ pub(super) struct Parts<'a> {
 }
 
 impl Worker {
+    /// Drops all locks; what was done under them is logged first.
+    #[inline]
+    pub(super) fn unlock(&mut self) {
+        if !self.fx.log.is_empty() {
+            self.server.keyspace.hooks.append(&mut self.fx.log);
+        }
+        self.held.unlock();
+    }
     pub(super) fn parts(&mut self) -> Parts<'_> {
         Parts {
             server: self.server,
@@ -124,7 +132,7 @@ impl Parts<'_> {
         if self.fx.dirty > 0 {
             self.stats.changes.add(self.fx.dirty);
         }
-        if self.fx.logging && (self.fx.dirty > 0 || !self.fx.log.is_empty()) {
+        if self.fx.logging {
             self.log(db_index, entry, argv);
         }
         if session.block.is_none() {
@@ -139,14 +147,12 @@ impl Parts<'_> {
     }
 
     /// The command's effect for the log: what its handler said, or the command itself.
-    #[cold]
     fn log(&mut self, db: usize, entry: &Entry, argv: &[&[u8]]) {
         if self.fx.dirty > 0 && !self.fx.replaced && entry.flags().any(Flags::WRITE.or(Flags::MAY_REPLICATE)) {
-            self.fx.log.push(Logged { db, argv: argv.iter().map(|a| a.to_vec()).collect() });
+            self.fx.log.push(db, argv, Target::All);
         }
         if !self.fx.in_transaction {
-            self.server.keyspace.hooks.append(&self.fx.log);
-            self.fx.log.clear();
+            self.fx.log.close_group();
         }
     }
 

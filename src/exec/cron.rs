@@ -33,10 +33,6 @@ impl Worker {
             let pass = expire::pass(&mut db, &mut walks[index], (self.id % workers, workers), budget, tolerated);
             self.stats.expired_fields.add(pass.fields);
             self.stats.expire_cut_short.add(u64::from(pass.cut_short));
-            if self.fx.logging && !self.fx.log.is_empty() {
-                self.server.keyspace.hooks.append(&self.fx.log);
-                self.fx.log.clear();
-            }
             if !self.fx.is_quiet() {
                 self.after();
             }

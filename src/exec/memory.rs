@@ -59,10 +59,6 @@ impl Worker {
             let evicted = evictor.evict_one(dbs, order, samples, |index, f| {
                 f(&mut Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE));
             });
-            if self.fx.logging && !self.fx.log.is_empty() {
-                self.server.keyspace.hooks.append(&self.fx.log);
-                self.fx.log.clear();
-            }
             if !evicted {
                 // What is being freed in the background will make room.
                 room = self.server.keyspace.lazy.pending() > 0;

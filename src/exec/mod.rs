@@ -84,6 +84,5 @@ impl Worker {
             self.fx.notify_mask = 0;
         }
         self.fx.keep_expired = self.server.pause.is_set();
-        self.fx.logging = self.server.keyspace.hooks.logging();
     }
 }

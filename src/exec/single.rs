@@ -112,7 +112,7 @@ impl Worker {
             if session.block.is_some() {
                 self.begin_wait(session, argv, now, out);
             }
-            self.held.unlock();
+            self.unlock();
         }
         let through = u64::from(session.waiting.is_none());
         self.stats.commands_processed.add(through);
@@ -225,6 +225,8 @@ impl Worker {
             }
             Locks::All => self.held.lock_all(),
         }
+        // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
+        self.fx.logging = self.server.keyspace.hooks.logging();
     }
 
     #[cold]

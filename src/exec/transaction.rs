@@ -5,7 +5,7 @@ use super::single::{Locks, slices};
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::transactions::forget_watches;
-use crate::keyspace::{Located, Logged};
+use crate::keyspace::Located;
 use crate::resp::{Error, Out};
 
 impl Worker {
@@ -34,14 +34,13 @@ impl Worker {
         let mut db = self.db(session.db, now);
         forget_watches(&mut db, session);
         if spoilt {
-            self.held.unlock();
+            self.unlock();
             session.publish_multi();
             out.null_array();
             return;
         }
         session.deny_blocking = true;
         self.fx.in_transaction = true;
-        let first_db = session.db;
         out.array(multi.queue.len());
         for q in &multi.queue {
             let e = self.server.lookup.get(q.command);
@@ -54,17 +53,8 @@ impl Worker {
         }
         session.deny_blocking = false;
         self.fx.in_transaction = false;
-        if self.fx.logging && !self.fx.log.is_empty() {
-            let bracket = |word: &str, db| Logged { db, argv: vec![word.as_bytes().to_vec()] };
-            let last_db = self.fx.log.last().map_or(first_db, |l| l.db);
-            let mut log = std::mem::take(&mut self.fx.log);
-            if log.len() > 1 {
-                log.insert(0, bracket("MULTI", log[0].db));
-                log.push(bracket("EXEC", last_db));
-            }
-            self.server.keyspace.hooks.append(&log);
-        }
-        self.held.unlock();
+        self.fx.log.close_group();
+        self.unlock();
         session.publish_multi();
         self.stats.command(entry.id).calls.add(1);
     }
@@ -86,7 +76,7 @@ impl Worker {
             self.take(Locks::Slots);
             let mut db = self.db(session.db, now);
             forget_watches(&mut db, session);
-            self.held.unlock();
+            self.unlock();
         }
         session.publish_multi();
     }

@@ -214,7 +214,7 @@ impl<'a> Db<'a> {
         if !self.no_touch {
             note_access(e, self.now, &self.tuning);
         }
-        self.ks.hooks.before_write(self.index, at.slot, e);
+        self.ks.hooks.before_write(self.index, e);
         Some(())
     }
     #[inline]
@@ -246,7 +246,7 @@ impl<'a> Db<'a> {
             let e = place.get();
             let had = e.expiry();
             note_access(e, self.now, &self.tuning);
-            self.ks.hooks.before_write(self.index, at.slot, e);
+            self.ks.hooks.before_write(self.index, e);
             let expiry = match ttl {
                 Ttl::Keep if !e.is_expired(self.now) => had,
                 Ttl::At(t) => t,
@@ -275,7 +275,7 @@ impl<'a> Db<'a> {
                     Ttl::At(t) => t,
                     _ => NO_EXPIRY,
                 };
-                self.ks.hooks.before_write(self.index, at.slot, e);
+                self.ks.hooks.before_write(self.index, e);
                 let mut place = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key).expect("found above");
                 let volatile = value.has_volatile_fields();
                 let old = place.set_value(value, expiry);
@@ -327,8 +327,8 @@ impl<'a> Db<'a> {
             let key = e.as_ref().key().to_vec();
             self.notify(notify::NEW, "new", &key);
         }
-        let e = self.held.table_mut(self.index, at.slot).insert_new(at.hash, e);
-        self.ks.hooks.after_insert(at.slot, e);
+        e.as_ref().set_snapshot_bit(self.ks.hooks.parity());
+        self.held.table_mut(self.index, at.slot).insert_new(at.hash, e);
     }
     #[inline]
     fn count_expires(&self, had: i64, has: i64) {
@@ -402,7 +402,7 @@ impl<'a> Db<'a> {
     }
     fn take_at(&mut self, at: &Located, key: &[u8]) -> Option<Owned<Entry>> {
         let e = self.find(at, key)?;
-        self.ks.hooks.before_write(self.index, at.slot, e);
+        self.ks.hooks.before_write(self.index, e);
         let e = self.held.table_mut(self.index, at.slot).remove(at.hash, key)?;
         self.stats.keys(self.index, -1);
         self.count_expires(e.as_ref().expiry(), NO_EXPIRY);
@@ -538,14 +538,19 @@ impl<'a> Db<'a> {
     pub fn held(&mut self) -> &mut Held {
         self.held
     }
-    /// Runs `f` on one slot of this database, locking it for the time if it is not locked already.
+    /// Runs `f` on one slot of this database, locking it for the time if it is not locked already. What it removed is
+    /// logged before the lock is dropped.
     pub fn with_slot<R>(&mut self, slot: u16, f: impl FnOnce(&mut Db<'_>) -> R) -> R {
         if self.held.has(slot) {
             return f(self);
         }
         debug_assert!(self.held.is_empty(), "slot by slot, or all");
         self.held.lock(&mut [slot]);
+        self.fx.logging = self.ks.hooks.logging();
         let result = f(self);
+        if !self.fx.log.is_empty() && !self.fx.in_transaction {
+            self.ks.hooks.append(&mut self.fx.log);
+        }
         self.held.unlock();
         result
     }
@@ -601,9 +606,6 @@ impl<'a> Db<'a> {
             if let Some(x) = extra {
                 x.touch_all(index, |k| table.find(dict::hash(k), k).is_some(), |_| None);
             }
-            if self.ks.hooks.watching() {
-                self.held.table(index, slot).iter().for_each(|e| self.ks.hooks.before_write(index, slot, e));
-            }
             let table = self.held.table_mut(index, slot);
             if !table.is_empty() {
                 keys += table.len() as u64;
@@ -619,7 +621,9 @@ impl<'a> Db<'a> {
         self.stats.expires(index, -expires);
         self.stats.volatile_hashes(index, -volatile);
         self.fx.flushed |= keys > 0;
-        self.ks.lazy.dispose_tables(Garbage::Tables(tables), lazy);
+        if let Some(tables) = self.ks.hooks.take_tables(index, tables) {
+            self.ks.lazy.dispose_tables(Garbage::Tables(tables), lazy);
+        }
         keys
     }
     /// Swaps this database with another; all slots are held.
@@ -649,6 +653,7 @@ impl<'a> Db<'a> {
             }
             self.held.swap(a, b, slot);
         }
+        self.ks.hooks.swapped(a, b);
         self.stats.keys(a, keys);
         self.stats.keys(b, -keys);
         self.stats.expires(a, expires);

@@ -35,13 +35,111 @@ pub struct Event {
     pub class: u32,
 }
 
-/// A command for the replication log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
+/// Where an effect goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// To replicas and to the append-only file.
+    All,
+    /// To replicas only (PUBLISH).
+    Replicas,
+    /// To the append-only file only.
+    File,
+}
+
+/// Commands for the replication log, encoded as requests, gathered under the locks of their keys.
+///
+/// Commands form groups: what one command or one transaction did. A group of several is logged between MULTI and EXEC,
+/// so that it takes effect as one wherever it is replayed.
+#[derive(Debug, Default)]
+pub struct LogBuf {
+    bytes: Vec<u8>,
+    ops: Vec<Op>,
+    /// The first command of the group that is being gathered.
+    group: usize,
+    /// Finished groups of several commands: first, and one past the last.
+    brackets: Vec<(usize, usize)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Op {
+    db: usize,
+    end: usize,
+    to: Target,
+}
+
+/// A command of a [`LogBuf`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logged<'a> {
     /// The database it applies to.
     pub db: usize,
-    /// Its arguments.
-    pub argv: Vec<Vec<u8>>,
+    /// The request, as RESP has it.
+    pub request: &'a [u8],
+    /// Where it goes.
+    pub to: Target,
+    /// It is the first of a group of several.
+    pub opens: bool,
+    /// It is the last of a group of several.
+    pub closes: bool,
+}
+
+impl LogBuf {
+    /// Adds a command.
+    pub fn push(&mut self, db: usize, argv: &[&[u8]], to: Target) {
+        encode_request(argv, &mut self.bytes);
+        self.ops.push(Op { db, end: self.bytes.len(), to });
+    }
+    /// Ends a group.
+    #[inline]
+    pub fn close_group(&mut self) {
+        if self.ops.len() - self.group > 1 {
+            self.brackets.push((self.group, self.ops.len()));
+        }
+        self.group = self.ops.len();
+    }
+    /// Whether there is nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+    /// Forgets everything; the memory stays for the next turn, unless it is a lot.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(64 << 10);
+        self.ops.clear();
+        self.brackets.clear();
+        self.group = 0;
+    }
+    /// The commands in order.
+    pub fn iter(&self) -> impl Iterator<Item = Logged<'_>> {
+        let (mut start, mut brackets) = (0, self.brackets.iter().copied().peekable());
+        self.ops.iter().enumerate().map(move |(i, op)| {
+            let request = &self.bytes[start..op.end];
+            start = op.end;
+            let group = brackets.peek().copied().filter(|(first, _)| *first <= i);
+            let closes = group.is_some_and(|(_, end)| end == i + 1);
+            if closes {
+                brackets.next();
+            }
+            Logged { db: op.db, request, to: op.to, opens: group.is_some_and(|(first, _)| first == i), closes }
+        })
+    }
+}
+
+/// Writes a command as a request: an array of bulk strings.
+pub fn encode_request(argv: &[&[u8]], out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    let mut head = |mark: u8, n: usize, out: &mut Vec<u8>| {
+        out.push(mark);
+        out.extend_from_slice(digits.format(n).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    };
+    out.reserve(argv.iter().map(|a| a.len() + 16).sum::<usize>() + 16);
+    head(b'*', argv.len(), out);
+    for arg in argv {
+        head(b'$', arg.len(), out);
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// What follows from a command.
@@ -57,8 +155,8 @@ pub struct Effects {
     pub ready: Vec<(usize, Vec<u8>)>,
     /// Whether the replication log takes entries. Nothing is gathered for it otherwise.
     pub logging: bool,
-    /// Commands to log before the command's own form: removals of expired keys, and explicit effects.
-    pub log: Vec<Logged>,
+    /// What is to be logged when the locks are dropped.
+    pub log: LogBuf,
     /// A transaction is under way: its effects are logged together at its end.
     pub in_transaction: bool,
     /// The command said itself what to log.
@@ -83,7 +181,7 @@ impl Effects {
     pub fn replace(&mut self, db: usize, argv: &[&[u8]]) {
         self.replaced = true;
         if self.logging {
-            self.log.push(Logged { db, argv: argv.iter().map(|a| a.to_vec()).collect() });
+            self.log.push(db, argv, Target::All);
         }
     }
     /// Logs nothing for the command.
@@ -94,7 +192,7 @@ impl Effects {
     pub(super) fn propagate_removal(&mut self, db: usize, key: &[u8], lazy: bool) {
         if self.logging {
             let verb: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
-            self.log.push(Logged { db, argv: vec![verb.to_vec(), key.to_vec()] });
+            self.log.push(db, &[verb, key], Target::All);
         }
     }
     /// Whether anything is left to carry out.

@@ -42,7 +42,7 @@ const HAS_EXPIRY: u8 = 1;
 const RAW: u8 = 2;
 /// A hash with fields that expire.
 const VOLATILE_FIELDS: u8 = 4;
-/// Bits that the snapshot uses to remember which entries it has.
+/// Equal to the current parity if the snapshot under way has the entry; see `hooks`.
 const SNAPSHOT: u8 = 8;
 
 /// The kind of item that the keyspace's tables hold.
@@ -418,10 +418,20 @@ impl<'a> Ref<'a, Entry> {
             other => other.encoding(),
         }
     }
-    /// Whether a snapshot under way has this entry already.
+    /// The bit that tells whether a snapshot under way has this entry already.
+    #[inline]
     pub fn snapshot_bit(self) -> bool {
         // SAFETY: as above.
         unsafe { header(self.ptr()).flags & SNAPSHOT != 0 }
+    }
+    /// Sets it. Only under the slot's lock, as [`Ref::set_access`].
+    #[inline]
+    pub fn set_snapshot_bit(self, on: bool) {
+        // SAFETY: as above.
+        unsafe {
+            let h = header(self.ptr());
+            h.flags = h.flags & !SNAPSHOT | if on { SNAPSHOT } else { 0 };
+        }
     }
     /// Bytes of memory, the value's included; `samples` elements of a collection are looked at (0: all).
     pub fn mem_usage(self, samples: usize) -> usize {
@@ -556,8 +566,7 @@ impl<'a> Place<'a, Entry> {
                 }
             }
             let e = build(self.get().key(), Kind::String, expiry, body);
-            e.as_ref().set_access(self.get().access());
-            Some(self.replace(e))
+            Some(self.succeed(e))
         }
     }
     unsafe fn kept(&mut self, p: NonNull<u8>, expiry: i64) -> Option<Owned<Entry>> {
@@ -594,8 +603,7 @@ impl<'a> Place<'a, Entry> {
                 let r = self.get();
                 let text = r.text_unchecked().to_vec();
                 let e = build_blob(r.key(), r.expiry(), text);
-                e.as_ref().set_access(r.access());
-                drop(self.replace(e));
+                drop(self.succeed(e));
             }
             let p = self.ptr();
             header(p).flags |= RAW;
@@ -614,15 +622,19 @@ impl<'a> Place<'a, Entry> {
             if blob.bytes().len() <= 64 {
                 let r = self.get();
                 let e = build(r.key(), Kind::String, r.expiry(), Body::Inline(blob.bytes()));
-                e.as_ref().set_access(r.access());
-                drop(self.replace(with_flag(e, RAW)));
+                drop(self.succeed(with_flag(e, RAW)));
             }
         }
     }
     /// Replaces the value and the expiry; access history stays. Returns the entry that was there.
     pub fn set_value(&mut self, value: Value, expiry: i64) -> Owned<Entry> {
         let e = new_value(self.get().key(), value, expiry);
+        self.succeed(e)
+    }
+    /// Puts a new entry for the same key in the place: it takes over access history and snapshot bit.
+    fn succeed(&mut self, e: Owned<Entry>) -> Owned<Entry> {
         e.as_ref().set_access(self.get().access());
+        e.as_ref().set_snapshot_bit(self.get().snapshot_bit());
         self.replace(e)
     }
     /// The value, to change in place. Hashes: call [`Place::refresh_volatile`] afterwards.
@@ -652,14 +664,6 @@ impl<'a> Place<'a, Entry> {
                 h.flags = flags;
                 self.refresh();
             }
-        }
-    }
-    /// Remembers that a snapshot has this entry, or forgets it.
-    pub fn set_snapshot_bit(&mut self, on: bool) {
-        // SAFETY: we hold the entry exclusively.
-        unsafe {
-            let h = header(self.ptr());
-            h.flags = h.flags & !SNAPSHOT | if on { SNAPSHOT } else { 0 };
         }
     }
 }

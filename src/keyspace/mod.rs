@@ -12,12 +12,13 @@ pub mod hooks;
 pub mod lazyfree;
 pub mod sample;
 pub mod slots;
+pub mod snapshot;
 pub mod value;
 pub mod waiters;
 
 pub use access::Tuning;
 pub use db::{Db, Located, Ttl};
-pub use effects::{Effects, Event, Logged, notify};
+pub use effects::{Effects, Event, LogBuf, Logged, Target, encode_request, notify};
 pub use entry::{Entry, NO_EXPIRY, Text};
 pub use slots::{Held, SLOTS};
 pub use value::{Kind, Value, View, ViewMut};
