@@ -14,6 +14,7 @@ pub mod keyspace;
 pub mod metrics;
 pub mod persist;
 pub mod pubsub;
+pub mod repl;
 pub mod resp;
 pub mod server;
 pub mod spec;

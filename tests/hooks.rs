@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use dunlin::base::{clock, rng};
 use dunlin::clients::Session;
 use dunlin::commands::Server;
+use dunlin::commands::replication::role;
 use dunlin::config::Config;
 use dunlin::exec::{Turn, Worker};
-use dunlin::keyspace::hooks::LogSink;
 use dunlin::keyspace::snapshot::{Busy, Encode, Snapshot};
-use dunlin::keyspace::{EntryRef, Kind, LogBuf};
+use dunlin::keyspace::{EntryRef, Kind};
+use dunlin::repl::FileSink;
 use dunlin::resp::{Decoder, Limits, Out, Step};
 use parking_lot::Mutex;
 
@@ -33,7 +34,7 @@ impl Engine {
         let Ok(Step::Request(n)) = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default()) else {
             panic!("no request: {line}");
         };
-        let turn = Turn { buf: &buf, args: &args, counts: &[n as u32], now: clock::now_ms() };
+        let turn = Turn { buf: &buf, args: &args, counts: &[n as u32], now: clock::now_ms(), stream: None };
         self.worker.run(&mut self.session, &turn, &mut out);
         String::from_utf8_lossy(&out.take_bytes()).into_owned()
     }
@@ -42,26 +43,30 @@ impl Engine {
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
-/// The arguments of an encoded request, joined.
-fn words(request: &[u8]) -> String {
-    let mut buf = request.to_vec();
-    let (mut pos, mut args) = (0, Vec::new());
-    let step = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default());
-    assert!(matches!(step, Ok(Step::Request(_))) && pos == buf.len());
-    args.iter().map(|a| String::from_utf8_lossy(a.of(&buf)).into_owned()).collect::<Vec<_>>().join(" ")
+/// The requests in these bytes, each with its arguments joined.
+fn requests(bytes: &[u8]) -> Vec<String> {
+    let mut buf = bytes.to_vec();
+    let (mut pos, mut all) = (0, Vec::new());
+    while pos < buf.len() {
+        let mut args = Vec::new();
+        let step = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default());
+        assert!(matches!(step, Ok(Step::Request(_))));
+        let words: Vec<String> = args.iter().map(|a| String::from_utf8_lossy(a.of(&buf)).into_owned()).collect();
+        all.push(words.join(" "));
+    }
+    all
 }
 
-impl LogSink for Log {
-    fn append(&self, effects: &LogBuf) {
-        let mut range = Vec::new();
-        for l in effects.iter() {
-            let line = format!("{}: {}", l.db, words(l.request));
-            range.extend(l.opens.then(|| "MULTI".to_owned()));
-            range.push(line);
-            range.extend(l.closes.then(|| "EXEC".to_owned()));
-        }
-        self.0.lock().push(range.join("; "));
+impl FileSink for Log {
+    fn append(&self, bytes: &[u8], _offset: u64) {
+        self.0.lock().push(requests(bytes).join("; "));
     }
+}
+
+/// Attaches what takes the place of the append-only file.
+fn attach(server: &'static Server, sink: Arc<dyn FileSink>) {
+    server.repl.log.set_file(Some(sink));
+    role::review_log(server);
 }
 
 #[test]
@@ -70,24 +75,23 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
     let server = e.server;
     e.run("SET before 1");
     let log = Arc::new(Log::default());
-    server.keyspace.hooks.set_log(log.clone());
-    server.keyspace.hooks.set_logging(true);
+    attach(server, log.clone());
     let mut logged = |line: &str| {
         e.run(line);
         std::mem::take(&mut *log.0.lock()).join(" | ")
     };
     assert_eq!(logged("GET before"), "");
-    assert_eq!(logged("SET k v"), "0: SET k v");
+    assert_eq!(logged("SET k v"), "SELECT 0; SET k v");
     let text = logged("SET k v PX 100000");
-    let at: i64 = text.strip_prefix("0: SET k v PXAT ").and_then(|n| n.parse().ok()).expect("an absolute time");
+    let at: i64 = text.strip_prefix("SET k v PXAT ").and_then(|n| n.parse().ok()).expect("an absolute time");
     assert!((at - clock::now_ms() - 100_000).abs() < 5000);
-    assert!(logged("EXPIRE k 100").starts_with("0: PEXPIREAT k "));
-    assert_eq!(logged("EXPIRE k -1"), "0: UNLINK k");
+    assert!(logged("EXPIRE k 100").starts_with("PEXPIREAT k "));
+    assert_eq!(logged("EXPIRE k -1"), "UNLINK k");
     assert_eq!(logged("GETEX before PERSIST"), "", "nothing to take away");
-    assert_eq!(logged("SADD s a"), "0: SADD s a");
+    assert_eq!(logged("SADD s a"), "SADD s a");
     let popped = logged("SPOP s");
-    assert!(popped == "0: SREM s a" || popped == "0: DEL s" || popped == "0: UNLINK s", "{popped}");
-    assert_eq!(logged("INCRBYFLOAT f 0.5"), "0: SET f 0.5 KEEPTTL");
+    assert!(popped == "SREM s a" || popped == "DEL s" || popped == "UNLINK s", "{popped}");
+    assert_eq!(logged("INCRBYFLOAT f 0.5"), "SET f 0.5 KEEPTTL");
     assert_eq!(logged("DEL nothing"), "");
     assert_eq!(logged("LPUSH before x"), "", "a failed write has no effect");
     logged("SELECT 3");
@@ -95,14 +99,15 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
     logged("SET a 1");
     logged("GET a");
     logged("INCR a");
-    assert_eq!(logged("EXEC"), "MULTI; 3: SET a 1; 3: INCR a; EXEC", "a transaction is one range");
+    assert_eq!(logged("EXEC"), "SELECT 3; MULTI; SET a 1; INCR a; EXEC", "a transaction is one range");
     // A key whose time is over is logged as deleted before what the command that met it did.
     logged("SET short v PX 1");
     while clock::now_ms() < at - 100_000 + 20 {
         std::hint::spin_loop();
     }
-    assert_eq!(logged("SETNX short new"), "MULTI; 3: UNLINK short; 3: SET short new; EXEC");
-    server.keyspace.hooks.set_logging(false);
+    assert_eq!(logged("SETNX short new"), "MULTI; UNLINK short; SET short new; EXEC");
+    server.repl.log.set_file(None);
+    role::review_log(server);
     assert_eq!(logged("SET k v"), "");
 }
 
@@ -185,13 +190,13 @@ fn a_snapshot_has_what_was_there_at_the_cut_whatever_happens_afterwards() {
 #[derive(Default)]
 struct Replay(Mutex<BTreeMap<String, String>>);
 
-impl LogSink for Replay {
-    fn append(&self, effects: &LogBuf) {
+impl FileSink for Replay {
+    fn append(&self, bytes: &[u8], _offset: u64) {
         let mut data = self.0.lock();
-        for l in effects.iter() {
-            let text = words(l.request);
+        for text in requests(bytes) {
             let argv: Vec<&str> = text.split(' ').collect();
             match argv[..] {
+                ["SELECT", "0"] => None,
                 ["SET", key, value] => data.insert(key.to_owned(), value.to_owned()),
                 ["DEL" | "UNLINK", key] => data.remove(key),
                 ["INCRBY", key, by] => {
@@ -208,8 +213,7 @@ impl LogSink for Replay {
 fn under_concurrent_writers_the_snapshot_equals_the_log_up_to_the_cut() {
     let server = Engine::new().server;
     let log = Arc::new(Replay::default());
-    server.keyspace.hooks.set_log(log.clone());
-    server.keyspace.hooks.set_logging(true);
+    attach(server, log.clone());
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
         for id in 0..3 {

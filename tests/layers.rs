@@ -19,6 +19,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
     ("clients", 3, &[]),
     ("pubsub", 3, &["clients"]),
     ("persist", 3, &[]),
+    ("repl", 3, &["clients", "persist"]),
     ("commands", 4, &[]),
     ("exec", 5, &[]),
     ("server", 6, &[]),

@@ -38,6 +38,7 @@ pub struct Mailbox {
     /// Something is in the queue, or the connection is to close: what the connection looks at without the lock.
     signal: AtomicBool,
     closing: AtomicBool,
+    last: AtomicBool,
     bytes: AtomicUsize,
 }
 
@@ -64,6 +65,15 @@ impl Mailbox {
         if let Some(w) = inner.waker.take() {
             w.wake();
         }
+    }
+    /// Orders the connection to close once it has sent what it has.
+    pub fn close_after_reply(&self) {
+        self.last.store(true, Release);
+        self.nudge();
+    }
+    /// Whether the connection was ordered to close once it has sent what it has.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Acquire)
     }
     /// Whether the connection was ordered to close.
     pub fn is_closing(&self) -> bool {

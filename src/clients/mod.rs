@@ -3,9 +3,11 @@
 pub mod mailbox;
 pub mod pause;
 pub mod registry;
+pub mod replica;
 pub mod session;
 
 pub use mailbox::{Mail, Mailbox};
 pub use pause::{Pause, PauseKind};
 pub use registry::{Client, Registry, flags};
-pub use session::{Block, Close, Multi, NullKind, Queued, ReplyMode, Session};
+pub use replica::{Filter, Hello, Replica, Stage};
+pub use session::{Acks, Block, Close, Follow, Multi, NullKind, Queued, ReplyMode, Session};

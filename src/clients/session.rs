@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::registry::{Client, flags};
+use super::replica::Replica;
 use crate::keyspace::{Waiter, Watch};
 
 /// CLIENT REPLY.
@@ -73,6 +74,28 @@ pub struct Block {
     pub deadline: Option<i64>,
     /// What is answered then.
     pub null: NullKind,
+    /// WAIT: what ends the wait.
+    pub acks: Option<Acks>,
+}
+
+/// What a client in WAIT or WAITAOF waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acks {
+    /// The end of its last write in the log.
+    pub offset: u64,
+    /// Replicas that must have it.
+    pub replicas: usize,
+    /// WAITAOF: on disk; and whether on this node's disk, too.
+    pub file: Option<bool>,
+}
+
+/// What PSYNC or SYNC led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// The log goes on where the replica stands; the reader of this number follows it.
+    Resume(u64),
+    /// A snapshot is needed first.
+    Full,
 }
 
 /// The state of one connection.
@@ -113,6 +136,14 @@ pub struct Session {
     pub serving: bool,
     /// Comes from a trusted stream (log, replication): not checked, not blocked.
     pub internal: bool,
+    /// The stream is the primary's: keys are there until it says that they are not.
+    pub primary: bool,
+    /// What it told of itself as a replica.
+    pub replica: Option<Arc<Replica>>,
+    /// It asked for the log, and how that goes on.
+    pub sync: Option<Follow>,
+    /// The end of the log after its last write.
+    pub written: u64,
 }
 
 impl Session {
@@ -137,6 +168,10 @@ impl Session {
             deny_blocking: false,
             serving: false,
             internal: false,
+            primary: false,
+            replica: None,
+            sync: None,
+            written: 0,
         }
     }
     /// A session without a connection, for commands that the server runs by itself.

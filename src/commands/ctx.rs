@@ -53,6 +53,7 @@ impl<'a> Ctx<'a> {
             keys: keys.iter().map(|k| k.to_vec()).collect(),
             deadline: (timeout_ms > 0).then(|| self.db.now.saturating_add(timeout_ms)),
             null,
+            acks: None,
         });
         Ok(())
     }

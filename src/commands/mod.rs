@@ -6,6 +6,7 @@
 
 pub mod collections;
 pub mod ctx;
+pub mod gate;
 pub mod help;
 pub mod lookup;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod generic;
 pub mod hash;
 pub mod list;
 pub mod pubsub;
+pub mod replication;
 pub mod scripting;
 pub mod server;
 pub mod set;

@@ -1,17 +1,19 @@
 //! What all parts of the running server share.
 
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
+use super::gate::Gate;
 use super::lookup::Lookup;
 use super::server::debug::switches::Switches;
 use super::table;
 use crate::base::{alloc, clock, rng};
 use crate::clients::{Pause, Registry};
-use crate::config::Config;
+use crate::config::{Config, Policy};
 use crate::keyspace::{Keyspace, Tuning};
 use crate::metrics::{CommandLog, Metrics, Rates, Spikes};
+use crate::persist::rdb::{self, file::History};
 use crate::pubsub::PubSub;
+use crate::repl::Replication;
 use crate::types::Limits;
 
 /// Indexes into [`Server::rates`].
@@ -53,7 +55,10 @@ pub struct Server {
     pub started: i64,
     /// Memory in use when the start was done, bytes.
     pub startup_memory: usize,
-    replication_id: Mutex<String>,
+    /// Why some commands are refused now.
+    pub gate: Gate,
+    /// Replication.
+    pub repl: Replication,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
 }
@@ -70,9 +75,13 @@ impl Server {
             None => Some(name.to_owned()),
         };
         let lookup = Lookup::new(&table::all(), rename);
+        let keyspace = Keyspace::new(databases);
+        let repl = Replication::default();
+        repl.log.set_backlog(config.repl_backlog_size() as u64);
+        keyspace.hooks.set_log(repl.log.clone());
         Box::leak(Box::new(Server {
             config,
-            keyspace: Keyspace::new(databases),
+            keyspace,
             registry: Registry::default(),
             pubsub: PubSub::default(),
             metrics: Metrics::new(databases, lookup.all().len()),
@@ -85,7 +94,8 @@ impl Server {
             run_id: rng::hex_id(),
             started: clock::now_ms(),
             startup_memory: alloc::used_memory(),
-            replication_id: Mutex::new(rng::hex_id()),
+            gate: Gate::default(),
+            repl,
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
         }))
@@ -111,13 +121,37 @@ impl Server {
     pub fn dirty(&self) -> u64 {
         self.metrics.sum(|t| &t.changes)
     }
-    /// Identifies the history of the data for replicas.
-    pub fn replication_id(&self) -> String {
-        self.replication_id.lock().clone()
+    /// How files of the data are written, by the settings of now.
+    pub fn rdb_options(&self) -> rdb::file::Options {
+        let policy = self.config.maxmemory_policy();
+        let history = match policy {
+            Policy::AllkeysLru | Policy::VolatileLru => History::Idle,
+            p if p.is_lfu() => History::Frequency,
+            _ => History::None,
+        };
+        rdb::file::Options {
+            compress: self.config.rdbcompression(),
+            checksum: self.config.rdbchecksum(),
+            history,
+            now: clock::now_ms(),
+        }
     }
-    /// Begins another history.
-    pub fn change_replication_id(&self) {
-        *self.replication_id.lock() = rng::hex_id();
+    /// What a file of the data begins with. All slots are held.
+    pub fn rdb_head(&self) -> rdb::file::Head {
+        let dbs = 0..self.keyspace.databases();
+        let volatile = dbs.clone().any(|db| self.metrics.volatile_hashes(db) > 0);
+        rdb::file::Head {
+            version: if volatile { rdb::VERSION_FIELD_EXPIRY } else { rdb::VERSION },
+            aux: vec![
+                ("redis-ver", super::server::info::COMPATIBLE_VERSION.to_owned()),
+                ("redis-bits", usize::BITS.to_string()),
+                ("ctime", (clock::now_ms() / 1000).to_string()),
+                ("used-mem", alloc::used_memory().to_string()),
+                ("aof-base", "0".to_owned()),
+            ],
+            sizes: dbs.map(|db| (self.metrics.keys(db), self.metrics.expires(db))).collect(),
+            functions: Vec::new(),
+        }
     }
     /// Ends the server: no further commands, connections close, the process exits with 0.
     pub fn shut_down(&self) {

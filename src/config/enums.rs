@@ -106,6 +106,30 @@ names! {
 }
 
 names! {
+    /// How a replica loads a snapshot from the network (`repl-diskless-load`).
+    DisklessLoad, DISKLESS_LOAD:
+    /// By way of a file.
+    Disabled = "disabled",
+    /// Straight from the socket where there are no data to lose.
+    OnEmptyDb = "on-empty-db",
+    /// Straight from the socket, beside the old data, which serve until the new are whole.
+    SwapDb = "swapdb",
+    /// Straight from the socket, after the old data are gone.
+    FlushBeforeLoad = "flush-before-load",
+}
+
+names! {
+    /// What a replica does when a write of its primary fails (`propagation-error-behavior`).
+    PropagationError, PROPAGATION:
+    /// Logs it and goes on.
+    Ignore = "ignore",
+    /// Ends the process.
+    Panic = "panic",
+    /// Ends the process, on a replica.
+    PanicOnReplicas = "panic-on-replicas",
+}
+
+names! {
     /// The form of a log line (`log-format`).
     LogFormat, LOG_FORMAT:
     /// As Redis writes it.
@@ -148,15 +172,11 @@ pub const SYSLOG: Names = &[
 pub const FSYNC: Names = &[("everysec", 0), ("always", 1), ("no", 2)];
 /// `oom-score-adj`.
 pub const OOM: Names = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
-/// `repl-diskless-load`.
-pub const DISKLESS_LOAD: Names = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2), ("flush-before-load", 3)];
 /// `acl-pubsub-default`.
 pub const PUBSUB_DEFAULT: Names = &[("allchannels", 1), ("resetchannels", 0)];
 /// `sanitize-dump-payload`.
 pub const SANITIZE: Names = &[("no", 0), ("yes", 1), ("clients", 2)];
 /// `cluster-preferred-endpoint-type`.
 pub const ENDPOINT: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
-/// `propagation-error-behavior`.
-pub const PROPAGATION: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
 /// `tls-auth-clients`.
 pub const TLS_AUTH: Names = &[("no", 0), ("yes", 1), ("optional", 2)];

@@ -324,7 +324,6 @@ mod tests {
         for bad in [
             ["--appendonly", "yes"],
             ["--save", "60 1"],
-            ["--replicaof", "127.0.0.1 6379"],
             ["--cluster-enabled", "yes"],
             ["--tls-port", "6380"],
             ["--aclfile", "users.acl"],

@@ -214,6 +214,22 @@ impl Config {
         OutputLimit { hard: cells[0].load(Relaxed), soft: cells[1].load(Relaxed), soft_seconds: cells[2].load(Relaxed) }
     }
 
+    /// `replicaof`: host and port of the primary to follow, if there is to be one.
+    pub fn primary_to_follow(&self) -> Option<(String, u16)> {
+        let text = String::from_utf8_lossy(&self.replicaof()).into_owned();
+        let (host, port) = text.split_once(' ')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    }
+
+    /// Sets an option that follows from what the server does, so that CONFIG GET and REWRITE show how it is. The text is
+    /// canonical.
+    pub fn keep_in_step(&self, name: &str, text: &[u8]) {
+        let _changing = self.changing.lock();
+        if let Some(at) = find(name.as_bytes()) {
+            self.store(at, Value { text: text.to_vec(), num: 0 });
+        }
+    }
+
     /// The most bytes that clients may take together (`maxmemory-clients`, a percentage already turned into bytes);
     /// 0 for no limit.
     pub fn maxmemory_clients(&self) -> usize {

@@ -168,6 +168,6 @@ impl Config {
 fn options_without_effect_are_reported_when_set() {
     let config = Config::new();
     assert_eq!(config.without_effect(), [""; 0]);
-    set(&config, &[("repl-timeout", "61"), ("hz", "11")]).unwrap();
-    assert_eq!(config.without_effect(), ["repl-timeout"]);
+    set(&config, &[("dual-channel-replication-enabled", "yes"), ("hz", "11")]).unwrap();
+    assert_eq!(config.without_effect(), ["dual-channel-replication-enabled"]);
 }

@@ -26,8 +26,11 @@ struct Prepared {
 impl Worker {
     /// Executes the requests of a turn in order. Returns how many were executed and why it stopped.
     pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
+        self.trusted = session.internal;
         self.refresh();
+        self.fx.ignore_expiry = session.primary;
         let mut now = turn.now;
+        self.passed_on = 0;
         let (mut done, mut at) = (0, 0);
         while done < turn.counts.len() {
             let before = done;
@@ -39,19 +42,23 @@ impl Worker {
             if done == before {
                 let argc = turn.counts[done] as usize;
                 let argv: SmallVec<[&[u8]; 16]> = turn.args[at..at + argc].iter().map(|a| a.of(turn.buf)).collect();
-                if !self.single(session, &argv, now, out) {
+                if !self.single(session, turn, done + 1, &argv, now, out) {
+                    self.server.keyspace.hooks.wake();
                     return (done, Stop::Paused);
                 }
                 // It may have taken long, or paused clients.
                 now = clock::now_ms();
-                self.fx.keep_expired = self.server.pause.is_set();
+                self.look_at_state();
                 done += 1;
                 at += argc;
             }
-            if session.waiting.is_some() || session.close != crate::clients::Close::No {
+            if session.waiting.is_some() || session.sync.is_some() || session.close != crate::clients::Close::No {
+                self.server.keyspace.hooks.wake();
                 return (done, Stop::Session);
             }
         }
+        self.pass_on(session, turn, done);
+        self.server.keyspace.hooks.wake();
         (done, Stop::No)
     }
 
@@ -84,7 +91,7 @@ impl Worker {
         for &argc in turn.counts[from..].iter().take(most) {
             let name = turn.args[next].of(turn.buf);
             let Some(entry) = self.server.lookup.command(name) else { break };
-            if !entry.batchable || !entry.command.meta.arity_fits(argc as usize) {
+            if !entry.batchable || !self.is_open(entry.flags()) || !entry.command.meta.arity_fits(argc as usize) {
                 break;
             }
             let mut key = Located::NONE;
@@ -102,7 +109,11 @@ impl Worker {
         }
         // Evicting takes locks of its own, so it comes first.
         let oom = !self.make_room(now) && flags.has(Flags::DENYOOM);
-        self.take(Locks::Slots);
+        if !self.take(Locks::Slots) {
+            self.unlock();
+            self.look_at_state();
+            return (0, 0);
+        }
         let mut parts = self.parts();
         if run.len() > 1 && run[0].entry.keyed {
             parts.prefetch(session.db, &run);
@@ -122,7 +133,10 @@ impl Worker {
                 break;
             }
         }
-        self.unlock();
+        self.pass_on(session, turn, from + done);
+        if self.unlock() {
+            session.written = self.server.repl.log.end();
+        }
         let last = run[done - 1].entry.id;
         self.stats.commands_processed.add(done as u64);
         note(session, last, done as u64);

@@ -27,6 +27,9 @@ impl Worker {
             },
             session.client.clone(),
         );
+        if let Some(acks) = block.acks {
+            crate::commands::replication::wait::register(self.server, waiter.clone(), acks);
+        }
         let mut db = self.db(session.db, now);
         for (i, key) in waiter.keys.iter().enumerate() {
             if !waiter.keys[..i].contains(key) {

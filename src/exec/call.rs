@@ -22,6 +22,17 @@ pub struct Turn<'a> {
     pub counts: &'a [u32],
     /// Unix time, ms.
     pub now: i64,
+    /// For the stream of a primary, which goes on to this node's own followers as it is.
+    pub stream: Option<Stream<'a>>,
+}
+
+/// How the requests of a turn lie in the stream they come from.
+#[derive(Clone, Copy)]
+pub struct Stream<'a> {
+    /// Where each request ends in the buffer. The first begins at 0.
+    pub ends: &'a [usize],
+    /// The generation of the link.
+    pub generation: u64,
 }
 
 /// What makes a command worth a record, read once a turn. The greatest number of a type: nothing does.
@@ -62,13 +73,27 @@ pub(super) struct Parts<'a> {
 }
 
 impl Worker {
-    /// Drops all locks; what was done under them is logged first.
+    /// Drops all locks; what was done under them is logged first. Whether anything was.
     #[inline]
-    pub(super) fn unlock(&mut self) {
-        if !self.fx.log.is_empty() {
+    pub(super) fn unlock(&mut self) -> bool {
+        let logs = !self.fx.log.is_empty();
+        if logs {
             self.server.keyspace.hooks.append(&mut self.fx.log);
         }
         self.held.unlock();
+        logs
+    }
+    /// Passes the primary's stream on, as far as it has been executed. A transaction counts when it is whole.
+    #[inline]
+    pub(super) fn pass_on(&mut self, session: &Session, turn: &Turn<'_>, executed: usize) {
+        if let Some(stream) = &turn.stream
+            && executed > 0
+            && session.multi.is_none()
+        {
+            let end = stream.ends[executed - 1];
+            self.server.repl.log.append_stream(&turn.buf[self.passed_on..end], stream.generation);
+            self.passed_on = end;
+        }
     }
     pub(super) fn parts(&mut self) -> Parts<'_> {
         Parts {

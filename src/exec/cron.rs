@@ -4,13 +4,18 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use crate::base::clock;
+use crate::commands::gate::bits;
 use crate::keyspace::expire::{self, Walk};
 use crate::keyspace::{Db, Located};
 
 impl Worker {
     /// One expiry pass over this worker's share of the slots (`workers` share them). `hz` passes a second.
     pub fn expire(&mut self, workers: usize, hz: u64) {
-        if !self.server.switches.active_expire.load(Relaxed) || self.server.pause.is_set() {
+        // The primary of a replica says when keys go.
+        if !self.server.switches.active_expire.load(Relaxed)
+            || self.server.pause.is_set()
+            || self.server.gate.has(bits::REPLICA | bits::LOADING)
+        {
             return;
         }
         self.refresh();
@@ -41,6 +46,7 @@ impl Worker {
                 break;
             }
         }
+        self.server.keyspace.hooks.wake();
         let ns = clock::mono_ns() - start;
         self.stats.expire_ns.add(ns);
         let threshold = self.server.config.latency_monitor_threshold();

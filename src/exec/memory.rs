@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::base::{alloc, clock};
+use crate::commands::gate::bits;
 use crate::config::Policy;
 use crate::keyspace::evict::{Policy as Order, Rank};
 use crate::keyspace::{Db, Located};
@@ -31,10 +32,37 @@ impl Worker {
     /// Evicts until memory is under the limit. False if it stays over it and nothing can be evicted. Nothing is locked.
     pub(super) fn make_room(&mut self, now: i64) -> bool {
         let limit = self.server.config.maxmemory();
-        if limit == 0 || alloc::used_memory() <= limit {
+        if limit == 0 || alloc::used_memory() <= limit || self.leaves_eviction_to_primary() {
             return true;
         }
         self.evict_down_to(limit, now)
+    }
+
+    /// A replica holds what its primary holds.
+    fn leaves_eviction_to_primary(&self) -> bool {
+        self.gate & bits::REPLICA != 0 && self.server.config.replica_ignore_maxmemory()
+    }
+
+    /// Removes everything, without a word in the log: other data come in its place. Nothing is locked.
+    pub fn flush_all(&mut self) {
+        self.refresh();
+        self.held.lock_all();
+        let now = clock::now_ms();
+        for index in 0..self.server.keyspace.databases() {
+            self.db(index, now).flush(true);
+        }
+        self.fx.events.clear();
+        self.fx.log.clear();
+        self.held.unlock();
+        self.after();
+    }
+    /// Adds a key that is loaded from elsewhere.
+    pub fn load(&mut self, index: usize, key: &[u8], value: crate::keyspace::Value, expiry: i64) {
+        self.slots.clear();
+        self.slots.push(Located::of(key).slot);
+        self.take(super::single::Locks::Slots);
+        self.db(index, clock::now_ms()).insert(key, value, expiry);
+        self.held.unlock();
     }
 
     /// Evicts between commands, when the limit was lowered or the last command's patience was not enough.
@@ -42,6 +70,7 @@ impl Worker {
         if self.server.config.maxmemory() > 0 && !self.server.pause.is_set() {
             self.refresh();
             self.make_room(clock::now_ms());
+            self.server.keyspace.hooks.wake();
         }
     }
 

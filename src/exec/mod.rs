@@ -16,13 +16,15 @@ mod batch;
 mod blocking;
 mod call;
 mod cron;
+mod gate;
 mod memory;
 mod single;
 mod transaction;
 
-pub use call::Turn;
+pub use call::{Stream, Turn};
 
 use crate::commands::Server;
+use crate::commands::gate::bits;
 use crate::keyspace::evict::Evictor;
 use crate::keyspace::expire::Walk;
 use crate::keyspace::sample::Sampler;
@@ -56,6 +58,12 @@ pub struct Worker {
     evictor: Evictor,
     walks: Vec<Walk>,
     slots: Vec<u16>,
+    /// The state of the server when it was last looked at.
+    gate: u32,
+    /// The commands of this turn come from a stream that the state of the server does not bar.
+    trusted: bool,
+    /// How much of the turn's buffer has gone on to this node's own followers.
+    passed_on: usize,
 }
 
 impl Worker {
@@ -73,16 +81,26 @@ impl Worker {
             evictor: Evictor::default(),
             walks: Vec::new(),
             slots: Vec::new(),
+            gate: 0,
+            trusted: false,
+            passed_on: 0,
         }
+    }
+    /// Reads the state of the server. Keys whose time is over are hidden but stay while nothing may change, and on a
+    /// replica, where the primary says when they go.
+    fn look_at_state(&mut self) {
+        self.gate = self.server.gate.bits();
+        self.fx.keep_expired = self.server.pause.is_set() || self.gate & bits::REPLICA != 0;
     }
     /// Reads the settings that hold for the next turn.
     fn refresh(&mut self) {
+        self.fx.ignore_expiry = false;
         self.tuning = self.server.tuning();
         self.thresholds = call::Thresholds::read(self.server.config);
         self.fx.notify_mask = self.server.config.notify_keyspace_events() as u32;
         if self.fx.notify_mask & (crate::keyspace::notify::KEYSPACE | crate::keyspace::notify::KEYEVENT) == 0 {
             self.fx.notify_mask = 0;
         }
-        self.fx.keep_expired = self.server.pause.is_set();
+        self.look_at_state();
     }
 }

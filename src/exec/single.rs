@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::Worker;
 use super::batch::note;
+use super::{Turn, Worker};
 use crate::base::clock;
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
 use crate::commands::lookup::Entry;
@@ -25,11 +25,19 @@ pub(super) enum Locks {
 }
 
 impl Worker {
-    /// Executes one request. False if CLIENT PAUSE holds it back.
-    pub(super) fn single(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) -> bool {
+    /// Executes one request, the turn's `number`th. False if CLIENT PAUSE holds it back.
+    pub(super) fn single(
+        &mut self,
+        session: &mut Session,
+        turn: &Turn<'_>,
+        number: usize,
+        argv: &[&[u8]],
+        now: i64,
+        out: &mut Out,
+    ) -> bool {
         let mark = out.place();
         let skipped = session.reply;
-        if !self.checked(session, argv, now, out) {
+        if !self.checked(session, turn, number, argv, now, out) {
             return false;
         }
         match (skipped, session.reply) {
@@ -53,7 +61,15 @@ impl Worker {
         true
     }
 
-    fn checked(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) -> bool {
+    fn checked(
+        &mut self,
+        session: &mut Session,
+        turn: &Turn<'_>,
+        number: usize,
+        argv: &[&[u8]],
+        now: i64,
+        out: &mut Out,
+    ) -> bool {
         let Some(container) = self.server.lookup.command(argv[0]) else {
             let e = unknown_command(argv);
             self.parts().reject(session, None, &e, out);
@@ -83,6 +99,10 @@ impl Worker {
             self.refuse(session, entry, &Error::OOM, now, out);
             return true;
         }
+        if let Some(e) = self.barred(session, entry) {
+            self.refuse(session, entry, &e, now, out);
+            return true;
+        }
         if self.server.pause.is_set() && self.is_held_back(session, entry, now) {
             return false;
         }
@@ -97,7 +117,7 @@ impl Worker {
             return true;
         }
         if meta.name == "exec" && session.multi.is_some() {
-            self.exec(session, entry, now, out);
+            self.exec(session, turn, number, entry, now, out);
             if self.server.registry.has_monitors() {
                 // After the commands it ran.
                 self.show(session, entry, argv);
@@ -107,12 +127,22 @@ impl Worker {
                 self.show_monitors(session, entry, argv);
             }
             let (locks, first) = self.locks_for(session, entry, argv);
-            self.take(locks);
+            if !self.take(locks) {
+                self.look_at_state();
+                if let Some(e) = self.barred(session, entry) {
+                    self.unlock();
+                    self.refuse(session, entry, &e, now, out);
+                    return true;
+                }
+            }
             self.parts().call(session, entry, argv, first, now, out);
             if session.block.is_some() {
                 self.begin_wait(session, argv, now, out);
             }
-            self.unlock();
+            self.pass_on(session, turn, number);
+            if self.unlock() {
+                session.written = self.server.repl.log.end();
+            }
         }
         let through = u64::from(session.waiting.is_none());
         self.stats.commands_processed.add(through);
@@ -152,7 +182,7 @@ impl Worker {
     }
 
     /// Whether the command, or with EXEC one of those that it runs, has any of these flags.
-    fn does(&self, session: &Session, entry: &Entry, flags: Flags) -> bool {
+    pub(super) fn does(&self, session: &Session, entry: &Entry, flags: Flags) -> bool {
         let queued = |m: &Multi| m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(flags));
         entry.flags().any(flags) || entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued)
     }
@@ -215,7 +245,9 @@ impl Worker {
     pub(super) fn add_watched(&mut self, session: &Session) {
         self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
     }
-    pub(super) fn take(&mut self, locks: Locks) {
+    /// Takes locks. False if the state of the server has changed since it was last looked at: what depends on it is to
+    /// be checked again.
+    pub(super) fn take(&mut self, locks: Locks) -> bool {
         match locks {
             Locks::None => {}
             Locks::Slots => {
@@ -227,6 +259,7 @@ impl Worker {
         }
         // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
         self.fx.logging = self.server.keyspace.hooks.logging();
+        self.gate == self.server.gate.bits()
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! EXEC: the queued commands take effect as one.
 
-use super::Worker;
 use super::single::{Locks, slices};
+use super::{Turn, Worker};
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::transactions::forget_watches;
@@ -10,8 +10,16 @@ use crate::resp::{Error, Out};
 
 impl Worker {
     /// Executes the transaction of a session that has one.
-    pub(super) fn exec(&mut self, session: &mut Session, entry: &'static Entry, now: i64, out: &mut Out) {
-        let Some(multi) = session.multi.take() else { return };
+    pub(super) fn exec(
+        &mut self,
+        session: &mut Session,
+        turn: &Turn<'_>,
+        number: usize,
+        entry: &'static Entry,
+        now: i64,
+        out: &mut Out,
+    ) {
+        let Some(mut multi) = session.multi.take() else { return };
         if multi.failed {
             self.end_transaction(session, now);
             let e = Error::EXECABORT;
@@ -28,7 +36,16 @@ impl Worker {
             let e = self.server.lookup.get(q.command);
             all |= matches!(self.add_locks(session, e, &slices(&q.argv), true, &mut first), Locks::All);
         }
-        self.take(if all { Locks::All } else { Locks::Slots });
+        if !self.take(if all { Locks::All } else { Locks::Slots }) {
+            self.look_at_state();
+            session.multi = Some(multi);
+            if let Some(e) = self.barred(session, entry) {
+                self.unlock();
+                return self.abort_exec(session, &e, now, out);
+            }
+            let Some(again) = session.multi.take() else { return };
+            multi = again;
+        }
         let expired = session.watched.iter().any(|(db, k)| self.db(*db, now).watch_expired(k, &session.watch));
         let spoilt = session.watch.is_touched() || expired;
         let mut db = self.db(session.db, now);
@@ -54,7 +71,10 @@ impl Worker {
         session.deny_blocking = false;
         self.fx.in_transaction = false;
         self.fx.log.close_group();
-        self.unlock();
+        self.pass_on(session, turn, number);
+        if self.unlock() {
+            session.written = self.server.repl.log.end();
+        }
         session.publish_multi();
         self.stats.command(entry.id).calls.add(1);
     }

@@ -59,8 +59,10 @@ pub struct Db<'a> {
     ks: &'static Keyspace,
     held: &'a mut Held,
     index: usize,
-    /// Unix time of the command, ms.
+    /// Unix time of the command, ms; 0 for commands to which no key's time is over.
     pub now: i64,
+    /// Unix time of the command, ms, for the history of accesses.
+    pub clock: i64,
     /// What follows from the command.
     pub fx: &'a mut Effects,
     stats: &'a ThreadStats,
@@ -126,7 +128,9 @@ impl<'a> Db<'a> {
         tuning: Tuning,
         first: Located,
     ) -> Db<'a> {
-        Db { ks, held, index, now, fx, stats, tuning, first, no_touch: false }
+        let clock = now;
+        let now = if fx.ignore_expiry { 0 } else { now };
+        Db { ks, held, index, now, clock, fx, stats, tuning, first, no_touch: false }
     }
     /// The keyspace.
     pub fn keyspace(&self) -> &'static Keyspace {
@@ -176,7 +180,7 @@ impl<'a> Db<'a> {
         // SAFETY: the entry is in the table of a slot that `held` has locked; the borrow of self keeps it there.
         let e = unsafe { Ref::from_ptr(p) };
         if !self.no_touch {
-            note_access(e, self.now, &self.tuning);
+            note_access(e, self.clock, &self.tuning);
         }
         Some(e)
     }
@@ -212,7 +216,7 @@ impl<'a> Db<'a> {
         // SAFETY: as in `read`.
         let e = unsafe { Ref::from_ptr(p) };
         if !self.no_touch {
-            note_access(e, self.now, &self.tuning);
+            note_access(e, self.clock, &self.tuning);
         }
         self.ks.hooks.before_write(self.index, e);
         Some(())
@@ -245,7 +249,7 @@ impl<'a> Db<'a> {
         if let Some(mut place) = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key) {
             let e = place.get();
             let had = e.expiry();
-            note_access(e, self.now, &self.tuning);
+            note_access(e, self.clock, &self.tuning);
             self.ks.hooks.before_write(self.index, e);
             let expiry = match ttl {
                 Ttl::Keep if !e.is_expired(self.now) => had,
@@ -319,7 +323,7 @@ impl<'a> Db<'a> {
             let key = e.as_ref().key().to_vec();
             self.expire(at, &key);
         }
-        e.as_ref().set_access(access::fresh(self.now, &self.tuning));
+        e.as_ref().set_access(access::fresh(self.clock, &self.tuning));
         self.stats.keys(self.index, 1);
         self.count_expires(NO_EXPIRY, e.as_ref().expiry());
         self.count_volatile(false, e.as_ref().has_volatile_fields());

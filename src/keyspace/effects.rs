@@ -163,6 +163,8 @@ pub struct Effects {
     pub replaced: bool,
     /// Expired keys are hidden but stay: during CLIENT PAUSE nothing may change.
     pub keep_expired: bool,
+    /// The command comes from a primary, which says itself when keys go: those whose time is over are still there.
+    pub ignore_expiry: bool,
     /// Whether clients track keys.
     pub tracking: bool,
     /// Keys whose cached copies are out of date.

@@ -20,6 +20,8 @@ use crate::types::dict::{Dict, Ref};
 pub trait LogSink: Send + Sync {
     /// Appends effects as one range.
     fn append(&self, effects: &LogBuf);
+    /// Wakes those who wait for effects. Nothing is locked.
+    fn wake(&self) {}
 }
 
 /// Hears of changes while a snapshot is taken. All calls come under the locks of the slots concerned.
@@ -62,6 +64,15 @@ impl Hooks {
             log.append(effects);
         }
         effects.clear();
+    }
+    /// Wakes those who follow the log. Nothing is locked.
+    #[inline]
+    pub fn wake(&self) {
+        if self.logging()
+            && let Some(log) = self.log.get()
+        {
+            log.wake();
+        }
     }
     /// Attaches a snapshot, and marks all entries as not saved. All slots are held. False if one is attached already.
     pub fn begin_snapshot(&self, hook: Arc<dyn SnapshotHook>) -> bool {

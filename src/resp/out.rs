@@ -170,6 +170,11 @@ impl Out {
     pub fn raw(&mut self, bytes: &[u8]) {
         self.buf.extend_from_slice(bytes);
     }
+    /// Bytes that are sent from where they are.
+    pub fn raw_shared(&mut self, bytes: Bytes) {
+        self.shared_len += bytes.len();
+        self.shared.push((self.buf.len(), bytes));
+    }
     /// Moves everything that another output holds to the end of this one.
     pub fn append(&mut self, other: &mut Out) {
         let base = self.buf.len();

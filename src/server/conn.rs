@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use super::accept::Accepted;
+use super::feed::{Feed, Next};
 use super::stream::Stream;
 use super::worker::Shared;
 use crate::base::clock;
@@ -44,6 +45,8 @@ const MAX_UNSENT: usize = 128 << 20;
 const MAX_GROWTH: usize = 1 << 20;
 /// Room for arguments that is kept from request to request.
 const KEEP_ARGS: usize = 1024;
+/// A replica is sent more of the log when less than this waits to be sent.
+const MAX_FEED: usize = 1 << 20;
 /// Output buffers above this size are given back once empty.
 const KEEP_OUT: usize = 64 << 10;
 /// Replies that do not count for the output buffer limits.
@@ -80,6 +83,8 @@ struct Conn {
     paused: bool,
     /// `buf` has something new to decode.
     pending: bool,
+    /// What it is sent as a replica.
+    feed: Option<Feed>,
 }
 
 /// Why a connection woke up.
@@ -89,6 +94,8 @@ enum Wake {
     Read(usize),
     Writable,
     Timer,
+    /// Something for a replica.
+    Feed(Next),
 }
 
 /// How [`execute`] ended.
@@ -120,6 +127,7 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
         soft_since: 0,
         paused: false,
         pending: false,
+        feed: None,
     };
     conn.run().await;
     conn.leave();
@@ -168,9 +176,12 @@ impl Conn {
                 }
                 Ok(Wake::Writable) => {}
                 Ok(Wake::Timer) => self.timer(),
+                Ok(Wake::Feed(Next::Bytes(parts))) => self.feed(parts),
+                Ok(Wake::Feed(Next::Failed)) => return,
                 Err(_) => return,
             }
             self.work();
+            self.begin_feed();
             if !self.flush() || self.is_over() {
                 return;
             }
@@ -195,7 +206,9 @@ impl Conn {
         }
         let deadline = self.deadline();
         let may_read = roomy && self.session.close == Close::No;
+        let feeds = self.out.len() < MAX_FEED;
         let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
+        let (server, feed) = (self.server, &mut self.feed);
         let shared = &self.shared;
         let mut waiting = std::pin::pin!(poll_fn(|cx| {
             if session.client.mailbox.poll(cx).is_ready() {
@@ -203,6 +216,12 @@ impl Conn {
             }
             if unsent && let Poll::Ready(r) = stream.poll_write_ready(cx) {
                 return Poll::Ready(r.map(|()| Wake::Writable));
+            }
+            if feeds
+                && let Some(feed) = feed
+                && let Poll::Ready(next) = feed.poll(server, cx)
+            {
+                return Poll::Ready(Ok(Wake::Feed(next)));
             }
             if may_read {
                 // What is read stays in the worker's buffer until we look at it, which is before anybody else runs.
@@ -370,7 +389,8 @@ impl Conn {
             && deadline.is_some_and(|at| at <= now)
         {
             if waiter.claim() {
-                let reply = waiter.on_timeout.clone();
+                let counted = crate::commands::replication::wait::on_timeout(self.server, waiter);
+                let reply = counted.unwrap_or_else(|| waiter.on_timeout.clone());
                 self.shared.borrow().exec.count_unserved(waiter, false);
                 self.out.raw(&reply);
                 self.end_wait();
@@ -381,8 +401,25 @@ impl Conn {
         }
     }
 
-    /// The class of output buffer limits: 0 normal, 2 pubsub.
+    /// A command made the connection a replica's.
+    fn begin_feed(&mut self) {
+        if let Some(how) = self.session.sync.take() {
+            self.feed = Feed::new(self.server, &self.session, how);
+            self.pending = !self.buf.is_empty();
+        }
+    }
+    /// Something for a replica goes out.
+    fn feed(&mut self, parts: Vec<bytes::Bytes>) {
+        let bytes: usize = parts.iter().map(|b| b.len()).sum();
+        self.server.repl.counters.bytes_out.fetch_add(bytes as u64, Relaxed);
+        parts.into_iter().for_each(|b| self.out.raw_shared(b));
+    }
+
+    /// The class of output buffer limits: 0 normal, 1 replica, 2 pubsub.
     fn class(&self) -> usize {
+        if self.feed.is_some() {
+            return 1;
+        }
         if self.session.subscriptions() > 0 { 2 } else { 0 }
     }
     /// Writes what fits, and sees to the limits. False if the connection is at its end.
@@ -441,7 +478,8 @@ impl Conn {
             Close::AfterReply => self.out.is_empty(),
             Close::Now => true,
         };
-        ends || self.session.client.mailbox.is_closing()
+        let mailbox = &self.session.client.mailbox;
+        ends || mailbox.is_closing() || mailbox.is_last() && self.out.is_empty() && !mailbox.has_signal()
     }
 
     /// Whether a pause holds the connection back. It counts as blocked while it does.
@@ -457,6 +495,9 @@ impl Conn {
     fn leave(&mut self) {
         self.set_paused(false);
         let now = clock::now_ms();
+        if let Some(feed) = self.feed.take() {
+            feed.end(self.server, self.session.client.id);
+        }
         let client = self.session.client.clone();
         if let Some((waiter, _)) = self.session.waiting.take() {
             waiter.claim();
@@ -555,7 +596,7 @@ fn execute(
         }
         if !d.counts.is_empty() {
             let whole = d.args.len() - d.decoder.partial_args();
-            let turn = Turn { buf, args: &d.args[..whole], counts: &d.counts, now };
+            let turn = Turn { buf, args: &d.args[..whole], counts: &d.counts, now, stream: None };
             let (done, stop) = exec.run(session, &turn, out);
             if stop != Stop::No {
                 if session.close != Close::No {

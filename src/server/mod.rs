@@ -8,20 +8,26 @@
 //! ```
 
 mod accept;
+mod bulk;
 mod conn;
+mod feed;
+mod link;
 mod listen;
 pub mod log;
 mod notify;
 mod periodic;
 mod signals;
 mod stream;
+mod sync;
 mod worker;
 
 use std::process::ExitCode;
 
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
+use crate::commands::replication::role;
 use crate::config::Config;
+use crate::repl::Primary;
 
 /// Runs a server until it is told to end. The exit status: 0 after an orderly end, 1 when it could not start.
 pub fn run(config: Config) -> ExitCode {
@@ -61,7 +67,11 @@ fn serve(server: &'static Server) -> Result<(), String> {
     accept::raise_open_files(config);
     let listeners = listen::bind_all(config)?;
     let pid_file = signals::PidFile::write(config);
+    if let Some((host, port)) = config.primary_to_follow() {
+        role::become_replica(server, Primary { host, port });
+    }
     let workers = worker::start_all(server, config.workers())?;
+    link::start(server, config.workers())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -73,6 +83,7 @@ fn serve(server: &'static Server) -> Result<(), String> {
         acceptors.listen(listeners);
         signals::install(server)?;
         tokio::task::spawn_local(periodic::run(server));
+        tokio::task::spawn_local(sync::run(server));
         show_title(config);
         tracing::info!("Ready to accept connections");
         notify::ready();
@@ -128,6 +139,14 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             server.log.trim(LogKind::Slow, config.commandlog_slow_execution_max_len());
             server.log.trim(LogKind::LargeRequest, config.commandlog_large_request_max_len());
             server.log.trim(LogKind::LargeReply, config.commandlog_large_reply_max_len());
+            Ok(())
+        }
+        "repl-backlog-size" => {
+            server.repl.log.set_backlog(config.repl_backlog_size() as u64);
+            Ok(())
+        }
+        "min-replicas-to-write" | "min-replicas-max-lag" => {
+            sync::count_good(server, crate::base::clock::now_ms());
             Ok(())
         }
         "locale-collate" => set_locale(config),

@@ -107,7 +107,7 @@ fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         return Ok(());
     }
     cx.db.insert(key, value, expiry);
-    let (now, lfu) = (cx.db.now, cx.db.tuning().lfu);
+    let (now, lfu) = (cx.db.clock, cx.db.tuning().lfu);
     if let Some(e) = cx.db.peek(key) {
         match (idle, freq) {
             (Some(seconds), _) if !lfu => e.set_access(access::bits_for_idle(seconds, now)),

@@ -1,9 +1,8 @@
 //! KEYS, RANDOMKEY, WAIT.
 
-use super::super::{CmdResult, Command, Ctx, Scope, options};
+use super::super::{CmdResult, Command, Ctx, Scope};
 use crate::base::glob;
 use crate::keyspace::SLOTS;
-use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
 /// `KEYS pattern` <https://valkey.io/commands/keys/>
@@ -24,24 +23,6 @@ pub static RANDOMKEY: Command =
         randomkey,
     )
     .scope(Scope::Own);
-/// `WAIT numreplicas timeout` <https://valkey.io/commands/wait/>. There are no replicas yet, so none ever confirms.
-pub static WAIT: Command = Command::new(
-    Meta::new("wait", 3, Flags::BLOCKING, Group::Generic)
-        .cat(crate::spec::Cat::CONNECTION)
-        .doc("3.0.0", "O(1)", "Waits until replicas have confirmed the writes of this connection, and counts them.")
-        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
-    |cx, args| {
-        options::int(args[1])?;
-        match options::int(args[2]) {
-            Ok(0..) => {}
-            Ok(_) => return Err(Error::NEG_TIMEOUT),
-            Err(_) => return Err(Error::new("ERR timeout is not an integer or out of range")),
-        }
-        cx.out.int(0);
-        Ok(())
-    },
-);
-
 fn keys(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let pattern = args[1];
     let all = pattern == b"*";

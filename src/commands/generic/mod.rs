@@ -42,7 +42,6 @@ pub const COMMANDS: &[&Command] = &[
     &ttl::TTL,
     &object::TYPE,
     &del::UNLINK,
-    &keys::WAIT,
 ];
 
 /// A key was deleted by the command.

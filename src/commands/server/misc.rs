@@ -1,4 +1,4 @@
-//! TIME, LASTSAVE, ROLE, MODULE.
+//! TIME, LASTSAVE, MODULE.
 
 use crate::base::clock;
 use crate::commands::{Command, help};
@@ -28,20 +28,6 @@ pub static LASTSAVE: Command = Command::new(
         .tips(&["nondeterministic_output"]),
     |cx, _args| {
         cx.out.int(cx.server.started / 1000);
-        Ok(())
-    },
-);
-
-/// <https://valkey.io/commands/role/>
-pub static ROLE: Command = Command::new(
-    Meta::new("role", 1, OPEN.or(Flags::FAST).or(Flags::NOSCRIPT), Group::Server)
-        .cat(Cat::ADMIN.or(Cat::DANGEROUS))
-        .doc("2.8.12", "O(1)", "Returns the server's role in replication."),
-    |cx, _args| {
-        cx.out.array(3);
-        cx.out.bulk(b"master");
-        cx.out.int(0);
-        cx.out.array(0);
         Ok(())
     },
 );

@@ -32,7 +32,6 @@ pub const COMMANDS: &[&Command] = &[
     &memory::MEMORY,
     &misc::MODULE,
     &monitor::MONITOR,
-    &misc::ROLE,
     &shutdown::SHUTDOWN,
     &logs::SLOWLOG,
     &databases::SWAPDB,

@@ -17,7 +17,7 @@ rows! {
     /// for no care about delay.
     "maxmemory-eviction-tenacity": Int(0, 100), = "10", MUTABLE, maxmemory_eviction_tenacity -> u32;
     /// Let a replica leave evicting to its primary.
-    "replica-ignore-maxmemory" ["slave-ignore-maxmemory"]: Bool, = "yes", MUTABLE | DORMANT;
+    "replica-ignore-maxmemory" ["slave-ignore-maxmemory"]: Bool, = "yes", MUTABLE, replica_ignore_maxmemory -> bool;
     /// How fast a key's access counter saturates: with 10, after about a million accesses.
     "lfu-log-factor": Int(0, I32), = "10", MUTABLE, lfu_log_factor -> u32;
     /// Minutes without access that take one off a key's access counter; 0 for none.

@@ -17,7 +17,7 @@ rows! {
     /// Compress strings in snapshots.
     "rdbcompression": Bool, = "yes", MUTABLE, rdbcompression -> bool;
     /// End snapshots with a checksum.
-    "rdbchecksum": Bool, = "yes", IMMUTABLE | DORMANT;
+    "rdbchecksum": Bool, = "yes", IMMUTABLE, rdbchecksum -> bool;
     /// Remove snapshots that were only made for replicas.
     "rdb-del-sync-files": Bool, = "no", MUTABLE | DORMANT;
     /// Write snapshots to disk in steps.

@@ -90,16 +90,35 @@ impl Writer {
 
 /// Writes type byte and body of a value. Returns the version that a reader must know.
 pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
+    let (kind, version) = form_of(value);
+    w.bytes.push(kind);
+    write_body(w, value);
+    version
+}
+
+/// The type byte for a value, and the version that a reader must know.
+pub fn form_of(value: View<'_>) -> (u8, u16) {
+    let kind = match value {
+        View::String(_) => kind::STRING,
+        View::List(_) => kind::LIST_QUICKLIST_2,
+        View::Set(s) if s.as_intset().is_some() => kind::SET_INTSET,
+        // Redis 7.0 does not know sets as listpacks.
+        View::Set(_) => kind::SET,
+        View::ZSet(z) if z.as_listpack().is_some() => kind::ZSET_LISTPACK,
+        View::ZSet(_) => kind::ZSET_2,
+        View::Hash(h) if h.as_listpack().is_some() => kind::HASH_LISTPACK,
+        View::Hash(h) if h.has_volatile() => return (kind::HASH_2, VERSION_FIELD_EXPIRY),
+        View::Hash(_) => kind::HASH,
+    };
+    (kind, VERSION)
+}
+
+/// Writes the body of a value, in the form that [`form_of`] names.
+pub fn write_body(w: &mut Writer, value: View<'_>) {
     match value {
-        View::String(t) => {
-            w.bytes.push(kind::STRING);
-            match t {
-                Text::Int(n) => w.int(n),
-                Text::Bytes(b) => w.string(b),
-            }
-        }
+        View::String(Text::Int(n)) => w.int(n),
+        View::String(Text::Bytes(b)) => w.string(b),
         View::List(l) => {
-            w.bytes.push(kind::LIST_QUICKLIST_2);
             if let Some(lp) = l.as_listpack() {
                 w.length(1);
                 w.length(2);
@@ -119,24 +138,15 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             }
         }
         View::Set(s) => match s.as_intset() {
-            Some(ints) => {
-                w.bytes.push(kind::SET_INTSET);
-                w.string(ints.as_bytes());
-            }
+            Some(ints) => w.string(ints.as_bytes()),
             None => {
-                // Redis 7.0 does not know sets as listpacks.
-                w.bytes.push(kind::SET);
                 w.length(s.len() as u64);
                 s.for_each(|e| w.elem(e));
             }
         },
         View::ZSet(z) => match z.as_listpack() {
-            Some(lp) => {
-                w.bytes.push(kind::ZSET_LISTPACK);
-                w.string(lp.as_bytes());
-            }
+            Some(lp) => w.string(lp.as_bytes()),
             None => {
-                w.bytes.push(kind::ZSET_2);
                 w.length(z.len() as u64);
                 // From the highest score down, as Redis does: a reader then always inserts at the front.
                 z.for_range(z.len().saturating_sub(1), z.len(), true, |e, score| {
@@ -146,29 +156,18 @@ pub fn write_value(w: &mut Writer, value: View<'_>) -> u16 {
             }
         },
         View::Hash(h) => match h.as_listpack() {
-            Some(lp) => {
-                w.bytes.push(kind::HASH_LISTPACK);
-                w.string(lp.as_bytes());
-            }
-            None if h.has_volatile() => {
-                w.bytes.push(kind::HASH_2);
+            Some(lp) => w.string(lp.as_bytes()),
+            None => {
+                let volatile = h.has_volatile();
                 w.length(h.raw_len() as u64);
                 h.for_each_raw(|f, v, expiry| {
                     w.elem(f);
                     w.elem(v);
-                    w.bytes.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
-                });
-                return VERSION_FIELD_EXPIRY;
-            }
-            None => {
-                w.bytes.push(kind::HASH);
-                w.length(h.raw_len() as u64);
-                h.for_each_raw(|f, v, _| {
-                    w.elem(f);
-                    w.elem(v);
+                    if volatile {
+                        w.bytes.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
+                    }
                 });
             }
         },
     }
-    VERSION
 }

@@ -6,14 +6,37 @@
 
 mod decode;
 mod encode;
+pub mod file;
 
 pub use decode::{BadPayload, Reader, read_value};
-pub use encode::{Writer, write_value};
+pub use encode::{Writer, form_of, write_body, write_value};
 
 /// The version in the footer of what is written.
 pub const VERSION: u16 = 10;
 /// The version of Valkey 9, which knows hashes with fields that expire.
 pub const VERSION_FIELD_EXPIRY: u16 = 80;
+
+/// What stands between values in a file.
+pub mod opcode {
+    /// A function library, as its source.
+    pub const FUNCTION2: u8 = 245;
+    /// The LFU counter of the next key.
+    pub const FREQ: u8 = 249;
+    /// The idle time of the next key, seconds.
+    pub const IDLE: u8 = 248;
+    /// Something about the file.
+    pub const AUX: u8 = 250;
+    /// How many keys a database has.
+    pub const RESIZEDB: u8 = 251;
+    /// The expiry of the next key, ms.
+    pub const EXPIRETIME_MS: u8 = 252;
+    /// The expiry of the next key, seconds.
+    pub const EXPIRETIME: u8 = 253;
+    /// The database of the next keys.
+    pub const SELECTDB: u8 = 254;
+    /// The end.
+    pub const EOF: u8 = 255;
+}
 
 /// The type bytes.
 mod kind {

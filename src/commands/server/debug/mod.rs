@@ -69,7 +69,7 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         (b"stringmatch-len", [pattern, text]) => cx.out.int(i64::from(glob::matches(pattern, text, false))),
         (b"change-repl-id", []) => {
             tracing::info!("Changing replication IDs after receiving DEBUG change-repl-id");
-            cx.server.change_replication_id();
+            cx.server.repl.new_history();
             cx.out.ok();
         }
         (b"config-rewrite-force-all", []) => {

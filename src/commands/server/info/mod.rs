@@ -37,7 +37,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("memory", true, memory::write),
     ("persistence", true, sections::persistence),
     ("stats", true, sections::stats),
-    ("replication", true, sections::replication),
+    ("replication", true, crate::commands::replication::info::write),
     ("cpu", true, sections::cpu),
     ("modules", true, sections::modules),
     ("commandstats", false, tables::commands),
@@ -69,11 +69,11 @@ pub fn text(cx: &Ctx<'_>, names: &[&[u8]]) -> String {
 }
 
 /// The text being put together.
-struct Text(String);
+pub struct Text(String);
 
 impl Text {
     /// Begin a section.
-    fn section(&mut self, title: &str) {
+    pub fn section(&mut self, title: &str) {
         if !self.0.is_empty() {
             self.0.push_str("\r\n");
         }
@@ -81,23 +81,23 @@ impl Text {
     }
 
     /// A line.
-    fn field(&mut self, name: &str, value: impl Display) {
+    pub fn field(&mut self, name: &str, value: impl Display) {
         self.put(format_args!("{name}:{value}\r\n"));
     }
 
     /// A number of bytes, and again for people.
-    fn bytes(&mut self, name: &str, bytes: usize) {
+    pub fn bytes(&mut self, name: &str, bytes: usize) {
         self.field(name, bytes);
         self.put(format_args!("{name}_human:{}\r\n", human(bytes)));
     }
 
     /// A number with two decimals.
-    fn ratio(&mut self, name: &str, value: f64) {
+    pub fn ratio(&mut self, name: &str, value: f64) {
         self.put(format_args!("{name}:{value:.2}\r\n"));
     }
 
     /// Fields whose value is zero.
-    fn zeros(&mut self, names: &[&str]) {
+    pub fn zeros(&mut self, names: &[&str]) {
         names.iter().for_each(|name| self.field(name, 0));
     }
 

@@ -127,13 +127,17 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.field("instantaneous_ops_per_sec", per_second(rate::COMMANDS));
     text.field("total_net_input_bytes", sum(|t| &t.net_in));
     text.field("total_net_output_bytes", sum(|t| &t.net_out));
-    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    let repl = &cx.server.repl.counters;
+    text.field("total_net_repl_input_bytes", repl.bytes_in.load(Relaxed));
+    text.field("total_net_repl_output_bytes", repl.bytes_out.load(Relaxed));
     text.ratio("instantaneous_input_kbps", per_second(rate::INPUT) as f64 / 1024.0);
     text.ratio("instantaneous_output_kbps", per_second(rate::OUTPUT) as f64 / 1024.0);
     text.ratio("instantaneous_input_repl_kbps", 0.0);
     text.ratio("instantaneous_output_repl_kbps", 0.0);
     text.field("rejected_connections", cx.server.registry.rejected());
-    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.field("sync_full", repl.full.load(Relaxed));
+    text.field("sync_partial_ok", repl.partial.load(Relaxed));
+    text.field("sync_partial_err", repl.refused.load(Relaxed));
     text.field("expired_keys", sum(|t| &t.expired_keys));
     text.field("expired_fields", sum(|t| &t.expired_fields));
     text.ratio("expired_stale_perc", 0.0);
@@ -166,20 +170,6 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.field("instantaneous_eventloop_cycles_per_sec", per_second(rate::TURNS));
     text.field("acl_access_denied_auth", sum(|t| &t.auth_denied));
     text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
-}
-
-pub(super) fn replication(cx: &Ctx<'_>, text: &mut Text) {
-    text.section("Replication");
-    text.field("role", "master");
-    text.zeros(&["connected_slaves", "replicas_waiting_psync"]);
-    text.field("master_failover_state", "no-failover");
-    text.field("master_replid", cx.server.replication_id());
-    text.field("master_replid2", "0".repeat(40));
-    text.field("master_repl_offset", 0);
-    text.field("second_repl_offset", -1);
-    text.field("repl_backlog_active", 0);
-    text.field("repl_backlog_size", String::from_utf8_lossy(&cx.config().text_of("repl-backlog-size")));
-    text.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
 pub(super) fn cpu(_cx: &Ctx<'_>, text: &mut Text) {

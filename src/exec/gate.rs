@@ -1,0 +1,56 @@
+//! What is refused because of the state of the server.
+
+use super::Worker;
+use crate::clients::Session;
+use crate::commands::gate::bits;
+use crate::commands::lookup::Entry;
+use crate::resp::Error;
+use crate::spec::Flags;
+
+impl Worker {
+    /// Whether a plain command may run in the present state without being looked at closer.
+    #[inline]
+    pub(super) fn is_open(&self, flags: Flags) -> bool {
+        self.gate == 0
+            || self.trusted
+            || self.gate == bits::REPLICA && !flags.any(Flags::WRITE.or(Flags::MAY_REPLICATE))
+    }
+
+    /// Why the state of the server keeps the command from running, if it does.
+    pub(super) fn barred(&self, session: &Session, entry: &Entry) -> Option<Error> {
+        if session.primary && self.gate & bits::REPLICA == 0 {
+            return Some(Error::new("ERR this node does not follow a primary any more"));
+        }
+        if self.gate == 0 || session.internal {
+            return None;
+        }
+        let config = self.server.config;
+        let has = |bit| self.gate & bit != 0;
+        let writes = || self.does(session, entry, Flags::WRITE);
+        if has(bits::FEW_REPLICAS) && !has(bits::REPLICA) && writes() {
+            return Some(Error::new("NOREPLICAS Not enough good replicas to write."));
+        }
+        if has(bits::REPLICA) && config.replica_read_only() && writes() {
+            return Some(Error::new("READONLY You can't write against a read only replica."));
+        }
+        let lacks = |flag| !entry.flags().has(flag) || self.queues_without(session, entry, flag);
+        if has(bits::REPLICA) && has(bits::STALE) && !config.replica_serve_stale_data() && lacks(Flags::STALE) {
+            return Some(Error::new(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            ));
+        }
+        if has(bits::LOADING) && lacks(Flags::LOADING) {
+            return Some(Error::new("LOADING Redis is loading the dataset in memory"));
+        }
+        None
+    }
+
+    /// With EXEC: whether a queued command lacks the flag.
+    fn queues_without(&self, session: &Session, entry: &Entry, flag: Flags) -> bool {
+        entry.command.meta.name == "exec"
+            && session
+                .multi
+                .as_ref()
+                .is_some_and(|m| m.queue.iter().any(|q| !self.server.lookup.get(q.command).flags().has(flag)))
+    }
+}

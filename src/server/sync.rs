@@ -1,0 +1,344 @@
+//! What a node does for its replicas from time to time: it begins snapshots for those that wait, pings, drops those that
+//! fell silent or too far behind, and the history that nobody needs.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Seek, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bulk::Temporary;
+use crate::base::{clock, rng};
+use crate::clients::Stage;
+use crate::commands::Server;
+use crate::commands::gate::bits;
+use crate::commands::replication::{failover, role};
+use crate::persist::rdb::file::{FileSnapshot, Head};
+use crate::repl::{Candidate, Part, ReaderId};
+
+/// How often it looks.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Runs until the process ends.
+pub async fn run(server: &'static Server) {
+    let mut chores = Chores::default();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            () = server.repl.changed.notified() => {}
+        }
+        let now = clock::now_ms();
+        failover::step(server, now);
+        count_good(server, now);
+        begin_snapshot(server, now);
+        chores.run(server, now);
+    }
+}
+
+/// `min-replicas-to-write`: whether enough replicas are in step.
+pub fn count_good(server: &Server, now: i64) {
+    let config = server.config;
+    let (least, lag) = (config.min_replicas_to_write(), config.min_replicas_max_lag());
+    let few = least > 0 && lag > 0 && server.repl.good(lag, now) < least;
+    if server.gate.has(bits::FEW_REPLICAS) != few {
+        server.gate.set(bits::FEW_REPLICAS, few);
+    }
+}
+
+#[derive(Default)]
+struct Chores {
+    pinged: i64,
+    /// Since when a replica is over the soft limit of its output.
+    over_soft: HashMap<u64, i64>,
+    /// When those who wait for a snapshot were last sent a sign of life.
+    signed: i64,
+}
+
+impl Chores {
+    fn run(&mut self, server: &'static Server, now: i64) {
+        let (repl, config) = (&server.repl, server.config);
+        let period = config.repl_ping_replica_period() as i64 * 1000;
+        if repl.online() > 0 && !repl.link.is_replica() && now - self.pinged >= period {
+            self.pinged = now;
+            let paused = server.pause.is_set() && repl.failover.lock().is_some();
+            if !paused {
+                repl.log.append_raw(b"*1\r\n$4\r\nPING\r\n");
+            }
+        }
+        if now - self.signed >= 1000 {
+            self.signed = now;
+            for c in repl.candidates().iter() {
+                let _ = c.to.try_send(Part::Bytes(Bytes::from_static(b"\n")));
+            }
+        }
+        self.see_to_peers(server, now);
+        let ttl = config.repl_backlog_ttl() * 1000;
+        if ttl > 0
+            && !repl.link.is_replica()
+            && repl.log.is_kept()
+            && let Some(since) = repl.alone_since()
+            && since > 0
+            && now - since > ttl
+        {
+            drop_history(server, ttl / 1000);
+        }
+    }
+
+    /// Replicas that fell silent, or for which too much waits, are disconnected.
+    fn see_to_peers(&mut self, server: &Server, now: i64) {
+        let (repl, config) = (&server.repl, server.config);
+        let timeout = config.repl_timeout() * 1000;
+        let limit = config.output_limit(1);
+        let end = repl.log.end();
+        let peers = repl.peers();
+        self.over_soft.retain(|id, _| peers.iter().any(|p| p.client.id == *id));
+        for p in &peers {
+            let r = &p.replica;
+            let silent = now - r.acked_at.load(Acquire) > timeout;
+            if r.stage() == Stage::Online && !r.old.load(Acquire) && silent {
+                tracing::warn!("Disconnecting timedout replica (streaming sync): {}", p.client.addr);
+                p.client.mailbox.close();
+                continue;
+            }
+            let reader = r.reader.load(Acquire);
+            let behind = repl.log.position(ReaderId(reader)).map_or(0, |at| end - at);
+            p.client.out_capacity.store(behind as usize, Relaxed);
+            // As Redis: a limit below the backlog is no use, since the backlog is kept anyway.
+            let floor = config.repl_backlog_size() as u64;
+            let over = |limit: u64| limit > 0 && behind > limit.max(floor);
+            let since = *self.over_soft.entry(p.client.id).or_insert(now);
+            if !over(limit.soft) {
+                self.over_soft.insert(p.client.id, now);
+            }
+            if over(limit.hard) || over(limit.soft) && now - since > limit.soft_seconds as i64 * 1000 {
+                tracing::warn!(
+                    "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                    p.client.id,
+                    p.client.addr
+                );
+                p.client.mailbox.close();
+            }
+        }
+    }
+}
+
+/// `repl-backlog-ttl`: without replicas for so long, the history goes, and with it its identity: what follows is not
+/// counted.
+fn drop_history(server: &Server, seconds: i64) {
+    let mut held = server.keyspace.held();
+    held.lock_all();
+    if server.repl.alone_since().is_some() && server.repl.log.stop() {
+        server.repl.new_history();
+        role::review_log(server);
+        tracing::info!("Replication backlog freed after {seconds} seconds without connected replicas.");
+    }
+}
+
+/// Begins a snapshot for those who wait for one, if it is time.
+fn begin_snapshot(server: &'static Server, now: i64) {
+    let config = server.config;
+    let chosen: Vec<Candidate> = {
+        let mut candidates = server.repl.candidates();
+        if candidates.is_empty() || server.gate.has(bits::LOADING) {
+            return;
+        }
+        let asked = |c: &Candidate| c.peer.replica.asked_at.load(Acquire);
+        let diskless = config.repl_diskless_sync();
+        let oldest = candidates.iter().map(asked).min().unwrap_or(now);
+        let enough = config.repl_diskless_sync_max_replicas();
+        let waits = diskless
+            && now - oldest < config.repl_diskless_sync_delay() * 1000
+            && (enough == 0 || candidates.len() < enough);
+        if waits || server.keyspace.hooks.watching() {
+            return;
+        }
+        // Those that cannot take a snapshot of unknown length get it by way of a file, each kind at its turn.
+        let eof = diskless && candidates.iter().any(|c| c.peer.replica.hello.lock().eof);
+        let filter = candidates.iter().find(|c| c.peer.replica.hello.lock().eof == eof || !eof).map(filter_of);
+        let (chosen, rest) = candidates
+            .drain(..)
+            .partition(|c| (!eof || c.peer.replica.hello.lock().eof) && Some(filter_of(c)) == filter);
+        *candidates = rest;
+        chosen
+    };
+    if chosen.is_empty() {
+        return;
+    }
+    let diskless = config.repl_diskless_sync() && chosen.iter().all(|c| c.peer.replica.hello.lock().eof);
+    let spawned = std::thread::Builder::new().name("full-sync".into()).spawn(move || serve(server, chosen, diskless));
+    if let Err(e) = spawned {
+        tracing::warn!("Can't start a thread for a synchronization: {e}");
+    }
+}
+
+fn filter_of(c: &Candidate) -> Option<crate::clients::Filter> {
+    c.peer.replica.hello.lock().filter
+}
+
+/// One snapshot for several replicas, on a thread of its own.
+fn serve(server: &'static Server, chosen: Vec<Candidate>, diskless: bool) {
+    let addresses: Vec<&str> = chosen.iter().map(|c| c.peer.client.addr.as_str()).collect();
+    let way = if diskless { "sockets" } else { "a file" };
+    tracing::info!("Starting a snapshot for synchronization by way of {way}, for replicas {}", addresses.join(", "));
+    let result = match diskless {
+        true => to_sockets(server, &chosen),
+        false => by_file(server, &chosen),
+    };
+    match result {
+        Ok(()) => {}
+        Err(Failure::Busy) => {
+            // Another snapshot came first: these wait for their turn again.
+            for c in &chosen {
+                c.peer.replica.set_stage(Stage::WaitStart);
+            }
+            server.repl.candidates().extend(chosen);
+        }
+        // Dropping what leads to them closes their connections.
+        Err(Failure::Io(e)) => tracing::warn!("Synchronization with replicas failed: {e}"),
+    }
+}
+
+enum Failure {
+    Busy,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Failure::Io(e)
+    }
+}
+
+/// What is agreed on at the cut.
+struct Cut {
+    id: String,
+    offset: u64,
+    readers: Vec<ReaderId>,
+}
+
+/// At the cut: the log begins, if it is not there, and every replica gets its place in it.
+fn cut(server: &Server, n: usize) -> Cut {
+    let repl = &server.repl;
+    if repl.log.start() && !repl.link.is_replica() {
+        // Nobody has counted what was written up to now.
+        repl.new_history();
+    }
+    role::review_log(server);
+    Cut { id: repl.ids().current, offset: repl.log.end(), readers: (0..n).map(|_| repl.log.reader_at_end()).collect() }
+}
+
+/// Those who get the snapshot, with what is still to come.
+struct Receivers<'a> {
+    server: &'a Server,
+    to: Vec<(&'a Candidate, ReaderId)>,
+}
+
+impl Receivers<'_> {
+    fn send(&mut self, bytes: &Bytes) -> io::Result<()> {
+        let server = self.server;
+        self.to.retain(|(c, reader)| {
+            let alive = c.to.blocking_send(Part::Bytes(bytes.clone())).is_ok();
+            if !alive {
+                server.repl.log.remove_reader(*reader);
+            }
+            alive
+        });
+        if self.to.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "no replica is left that waits for it"));
+        }
+        Ok(())
+    }
+    /// All of it was sent.
+    fn finish(&mut self, acknowledged: bool) {
+        for (c, reader) in self.to.drain(..) {
+            if c.to.blocking_send(Part::Log { reader, acknowledged }).is_err() {
+                self.server.repl.log.remove_reader(reader);
+            }
+        }
+    }
+}
+
+impl Drop for Receivers<'_> {
+    fn drop(&mut self) {
+        self.to.iter().for_each(|(_, reader)| self.server.repl.log.remove_reader(*reader));
+    }
+}
+
+/// What a replica is told before the snapshot.
+fn announce(cut: &Cut) -> Bytes {
+    Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset))
+}
+
+/// What the snapshot begins with.
+fn head_of(server: &Server, cut: &Cut) -> Head {
+    let mut head = server.rdb_head();
+    head.aux.push(("repl-stream-db", "0".into()));
+    head.aux.push(("repl-id", cut.id.clone()));
+    head.aux.push(("repl-offset", cut.offset.to_string()));
+    head
+}
+
+fn to_sockets(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failure> {
+    let at_cut = || {
+        let cut = cut(server, chosen.len());
+        (head_of(server, &cut), cut)
+    };
+    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), Arc::default(), at_cut);
+    let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
+    let mark = rng::hex_id();
+    let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
+    for (c, _) in &receivers.to {
+        c.peer.replica.set_stage(Stage::Bulk);
+        if !c.peer.replica.old.load(Acquire) {
+            let _ = c.to.blocking_send(Part::Bytes(announce(&cut)));
+        }
+    }
+    receivers.send(&Bytes::from(format!("$EOF:{mark}\r\n")))?;
+    snapshot.run(&AtomicBool::new(false), |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
+    receivers.send(&Bytes::from(mark))?;
+    receivers.finish(true);
+    tracing::info!("Snapshot sent to replicas");
+    Ok(())
+}
+
+/// For replicas that take only a snapshot of known length: a file first, then its bytes.
+fn by_file(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failure> {
+    let at_cut = || {
+        let cut = cut(server, chosen.len());
+        (head_of(server, &cut), cut)
+    };
+    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), Arc::default(), at_cut);
+    let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
+    let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
+    for (c, _) in &receivers.to {
+        c.peer.replica.set_stage(Stage::WaitEnd);
+        if !c.peer.replica.old.load(Acquire) {
+            let _ = c.to.blocking_send(Part::Bytes(announce(&cut)));
+        }
+    }
+    let path = std::path::PathBuf::from(format!("temp-sync-{}-{}.rdb", std::process::id(), cut.offset));
+    let file = Temporary::create(path)?;
+    let mut signed = clock::now_ms();
+    snapshot.run(&AtomicBool::new(false), |chunk| {
+        if clock::now_ms() - signed >= 1000 {
+            signed = clock::now_ms();
+            receivers.send(&Bytes::from_static(b"\n"))?;
+        }
+        (&file.file).write_all(chunk)
+    })?;
+    let length = (&file.file).stream_position()?;
+    (&file.file).seek(io::SeekFrom::Start(0))?;
+    receivers.to.iter().for_each(|(c, _)| c.peer.replica.set_stage(Stage::Bulk));
+    receivers.send(&Bytes::from(format!("${length}\r\n")))?;
+    let mut left = length;
+    while left > 0 {
+        let mut chunk = vec![0; left.min(256 << 10) as usize];
+        (&file.file).read_exact(&mut chunk)?;
+        left -= chunk.len() as u64;
+        receivers.send(&Bytes::from(chunk))?;
+    }
+    receivers.finish(false);
+    Ok(())
+}
