@@ -106,6 +106,13 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
         std::hint::spin_loop();
     }
     assert_eq!(logged("SETNX short new"), "MULTI; UNLINK short; SET short new; EXEC");
+    // Also where the command does not look for it: else it would add to the old value wherever the log is replayed.
+    logged("SET short v PX 1");
+    let until = clock::now_ms() + 20;
+    while clock::now_ms() < until {
+        std::hint::spin_loop();
+    }
+    assert_eq!(logged("APPEND short new"), "MULTI; UNLINK short; APPEND short new; EXEC");
     server.repl.log.set_file(None);
     role::review_log(server);
     assert_eq!(logged("SET k v"), "");

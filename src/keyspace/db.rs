@@ -249,6 +249,12 @@ impl<'a> Db<'a> {
         if let Some(mut place) = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key) {
             let e = place.get();
             let had = e.expiry();
+            if e.is_expired(self.now) && !self.fx.keep_expired {
+                // Its end is told first: what is logged of the command may rely on the key not being there.
+                self.expire(&at, key);
+                let expiry = if let Ttl::At(t) = ttl { t } else { NO_EXPIRY };
+                return self.add(&at, entry::new_text(key, text, expiry));
+            }
             note_access(e, self.clock, &self.tuning);
             self.ks.hooks.before_write(self.index, e);
             let expiry = match ttl {
@@ -271,6 +277,7 @@ impl<'a> Db<'a> {
     pub fn set_value(&mut self, key: &[u8], value: Value, ttl: Ttl) {
         let at = self.locate(key);
         let wakes = value.wakes();
+        let _ = self.live(&at, key);
         match self.find(&at, key) {
             Some(e) => {
                 let had = e.expiry();

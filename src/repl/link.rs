@@ -1,6 +1,6 @@
 //! What is known of the connection to a primary: whom to follow, and how far that is.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 
 use parking_lot::Mutex;
 
@@ -65,6 +65,8 @@ pub struct Link {
     pub bulk_read: AtomicI64,
     /// When the last of them came, unix ms.
     pub bulk_at: AtomicI64,
+    /// The database that the primary's stream has selected: a stream that is resumed does not say it again.
+    pub selected: AtomicUsize,
     /// PSYNC is to tell the primary to take over (FAILOVER).
     pub hand_over: AtomicBool,
 }

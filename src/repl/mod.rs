@@ -277,6 +277,10 @@ impl Replication {
         waits.retain(|w| !w.waiter.is_done());
         waits.clone()
     }
+    /// What a client waits for, also when its wait is over.
+    pub fn wait_of(&self, waiter: &Arc<Waiter>) -> Option<Wait> {
+        self.waits.lock().iter().find(|w| Arc::ptr_eq(&w.waiter, waiter)).cloned()
+    }
     /// Whether any client waits: cheap.
     pub fn has_waits(&self) -> bool {
         !self.waits.lock().is_empty()

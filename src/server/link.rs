@@ -282,7 +282,7 @@ impl Following {
     async fn stream(&mut self, worker: &mut Worker, mut wire: Wire) -> io::Result<()> {
         let server = self.server;
         let client = self.enlist(&wire)?;
-        let mut session = Session::internal(0);
+        let mut session = Session::internal(server.repl.link.selected.load(Acquire));
         session.primary = true;
         session.client = client.clone();
         let mut reader = Reader::default();
@@ -453,6 +453,7 @@ impl Reader {
         };
         let errors = worker.stats.error_replies.get();
         let (done, stop) = worker.run(session, &turn, &mut self.out);
+        server.repl.link.selected.store(session.db, Release);
         if worker.stats.error_replies.get() != errors {
             let replies = self.out.take_bytes();
             let error = replies.split(|c| *c == b'\n').find(|line| line.first() == Some(&b'-')).unwrap_or_default();

@@ -138,6 +138,6 @@ pub fn on_timeout(server: &Server, waiter: &Arc<Waiter>) -> Option<Vec<u8>> {
     if !waiter.keys.is_empty() {
         return None;
     }
-    let w = server.repl.waits().into_iter().find(|w| Arc::ptr_eq(&w.waiter, waiter))?;
+    let w = server.repl.wait_of(waiter)?;
     Some(reply(&w, counts(server, &w.acks)))
 }

@@ -1,0 +1,553 @@
+//! Primaries and replicas, ours and Redis's, in both roles, under load and with links that break.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use support::{Conn, PATIENCE, Server, TempDir, dunlin, free_port};
+
+/// Whose server a node is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Dunlin,
+    Redis,
+}
+use Kind::{Dunlin, Redis};
+
+/// A server in a directory of its own.
+struct Node {
+    server: Server,
+    _dir: TempDir,
+}
+
+impl Node {
+    fn start(kind: Kind, args: &[&str]) -> Node {
+        Node::start_on(kind, free_port(), args)
+    }
+    fn start_on(kind: Kind, port: u16, args: &[&str]) -> Node {
+        let dir = TempDir::new();
+        let mut command = if kind == Dunlin { dunlin() } else { Command::new("redis-server") };
+        let own = port.to_string();
+        let mut all = vec!["--port", &own, "--save", "", "--enable-debug-command", "yes"];
+        all.extend(["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"]);
+        command.current_dir(&dir.0).args(all).args(args);
+        Node { server: Server::run(command, port), _dir: dir }
+    }
+    fn port(&self) -> u16 {
+        self.server.port
+    }
+    fn conn(&self) -> Conn {
+        self.server.connect()
+    }
+    fn follow(&self, port: u16) {
+        assert_eq!(self.conn().run(&format!("REPLICAOF 127.0.0.1 {port}")).text(), "OK");
+    }
+    fn info(&self, field: &str) -> String {
+        self.conn().info(field)
+    }
+    fn offset(&self) -> u64 {
+        self.info("master_repl_offset").parse().unwrap()
+    }
+}
+
+/// Waits for something that will come about.
+fn wait(what: &str, mut right: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !right() {
+        assert!(start.elapsed() < PATIENCE * 2, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the replica has all that the primary has, and compares.
+fn assert_in_step(primary: &Node, replica: &Node, when: &str) {
+    // What is over is gone on the primary first.
+    wait(&format!("{when}: the expiries"), || {
+        let text = primary.conn().run("INFO keyspace").text();
+        text.lines().filter(|l| l.starts_with("db")).all(|l| l.contains("expires=0"))
+    });
+    wait(&format!("{when}: the link"), || replica.info("master_link_status") == "up");
+    wait(&format!("{when}: the offset"), || replica.offset() == primary.offset());
+    let digest = |n: &Node| n.conn().run("DEBUG DIGEST").text();
+    if digest(primary) != digest(replica) {
+        panic!("{when}: {}", differences(primary, replica));
+    }
+}
+
+/// The keys that two nodes do not agree on.
+fn differences(a: &Node, b: &Node) -> String {
+    let (mut a, mut b) = (a.conn(), b.conn());
+    let mut all = Vec::new();
+    for db in 0..3 {
+        let select = format!("SELECT {db}");
+        a.run(&select);
+        b.run(&select);
+        let mut keys = a.run("KEYS *").texts();
+        keys.extend(b.run("KEYS *").texts());
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let mut show = |c: &mut Conn| {
+                let kind = c.run(&format!("TYPE {key}")).text();
+                let value = match kind.as_str() {
+                    "string" => format!("{:?}", c.run(&format!("GET {key}"))),
+                    "list" => format!("{:?}", c.run(&format!("LRANGE {key} 0 -1"))),
+                    _ => c.run(&format!("DEBUG DIGEST-VALUE {key}")).texts().join(""),
+                };
+                format!("{kind} {value} ttl {}", c.run(&format!("PEXPIRETIME {key}")).int())
+            };
+            let (x, y) = (show(&mut a), show(&mut b));
+            if x != y {
+                all.push(format!("db {db} {key}: {x:.200} / {y:.200}"));
+            }
+        }
+    }
+    all.join("\n")
+}
+
+/// A way between two nodes that can be cut.
+struct Cable {
+    port: u16,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Cable {
+    fn to(target: u16) -> Cable {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let closed = Arc::new(AtomicBool::new(false));
+        let (streams, down) = (open.clone(), closed.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                if down.load(Acquire) {
+                    continue;
+                }
+                streams.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        let mut buf = [0; 16384];
+                        while let Ok(n @ 1..) = from.read(&mut buf) {
+                            if to.write_all(&buf[..n]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Both);
+                        let _ = from.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Cable { port, open, closed }
+    }
+    fn cut(&self) {
+        for s in self.open.lock().unwrap().drain(..) {
+            let _ = s.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.closed.store(true, Release);
+        self.cut();
+    }
+}
+
+/// Clients that write all types, transactions and expiries to a primary until they are told to stop.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(port: u16, n: u64) -> Writers {
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let threads = (0..n)
+            .map(|id| {
+                let (stop, written) = (stop.clone(), written.clone());
+                std::thread::spawn(move || write(port, id, &stop, &written))
+            })
+            .collect();
+        Writers { stop, written, threads }
+    }
+    /// Waits until so many more writes were made.
+    fn more(&self, n: u64) {
+        let from = self.written.load(Acquire);
+        wait("the writes", || self.written.load(Acquire) - from >= n);
+    }
+    fn stop(self) {
+        self.stop.store(true, Release);
+        for t in self.threads {
+            t.join().unwrap();
+        }
+    }
+}
+
+/// A small generator of numbers: what is written is the same in every run, the order of the threads is not.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+fn write(port: u16, id: u64, stop: &AtomicBool, written: &AtomicU64) {
+    let mut c = Conn::open(port);
+    let mut r = Random(0x9E37_79B9 + id * 7919);
+    for _ in 0..2_000_000u32 {
+        if stop.load(Acquire) {
+            return;
+        }
+        let mut lines = Vec::new();
+        for _ in 0..16 {
+            let (k, n, v) = (r.below(300), r.below(20), r.below(1_000_000));
+            let line = match r.below(22) {
+                0 => format!("SET s{k} {v}"),
+                1 => format!("SET s{k} {v} PX {}", 1 + r.below(400)),
+                2 => format!("INCRBY n{k} {n}"),
+                3 => format!("APPEND s{k} {v}"),
+                4 => format!("RPUSH l{k} {v} {n}"),
+                5 => format!("LPOP l{k}"),
+                6 => format!("LMOVE l{k} l{n} LEFT RIGHT"),
+                7 => format!("SADD set{k} {v} {n} member-{n}"),
+                8 => format!("SPOP set{k} 2"),
+                9 => format!("ZADD z{k} {v} m{n} {n} x"),
+                10 => format!("ZINCRBY z{k} 1.5 m{n}"),
+                11 => format!("ZPOPMIN z{k}"),
+                12 => format!("HSET h{k} f{n} {v}"),
+                13 => format!("HINCRBYFLOAT h{k} float 0.1"),
+                14 => format!("EXPIRE h{k} {}", r.below(2)),
+                15 => format!("DEL s{k} l{k}"),
+                16 => format!("SUNIONSTORE set{n} set{k} set{}", r.below(300)),
+                17 => format!("RENAME n{k} n{n}"),
+                18 => format!("GETEX s{k} PX {}", 50 + r.below(500)),
+                19 => format!("SELECT {}", r.below(3)),
+                20 => format!("INCRBYFLOAT fl{k} 1.25"),
+                _ => {
+                    lines.push("MULTI".into());
+                    lines.push(format!("INCR n{k}"));
+                    lines.push(format!("SADD set{k} {v}"));
+                    lines.push(format!("RPUSH l{k} {v}"));
+                    "EXEC".into()
+                }
+            };
+            lines.push(line);
+        }
+        let mut bytes = Vec::new();
+        for line in &lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+            for w in words {
+                bytes.extend_from_slice(format!("${}\r\n{w}\r\n", w.len()).as_bytes());
+            }
+        }
+        c.send_raw(&bytes);
+        for _ in &lines {
+            c.read();
+        }
+        written.fetch_add(lines.len() as u64, AcqRel);
+    }
+}
+
+/// How often links are cut: more often in a long run.
+fn cuts() -> usize {
+    std::env::var("DUNLIN_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
+fn links_break_and_heal(primary: Kind, replica: Kind) {
+    let primary_node = Node::start(primary, &[]);
+    let replica_node = Node::start(replica, &[]);
+    let cable = Cable::to(primary_node.port());
+    let writers = Writers::start(primary_node.port(), 4);
+    writers.more(5_000);
+    replica_node.follow(cable.port);
+    wait("the first synchronization", || replica_node.info("master_link_status") == "up");
+    for _ in 0..cuts() {
+        writers.more(5_000);
+        let before: usize = primary_node.info("sync_partial_ok").parse().unwrap();
+        cable.cut();
+        wait("the link again", || primary_node.info("sync_partial_ok").parse::<usize>().unwrap() > before);
+        wait("the link again", || replica_node.info("master_link_status") == "up");
+    }
+    writers.more(5_000);
+    writers.stop();
+    assert_in_step(&primary_node, &replica_node, "after the cuts");
+    assert_eq!(primary_node.info("sync_full"), "1", "{primary:?} to {replica:?}: the rest is partial");
+    assert!(primary_node.info("sync_partial_ok").parse::<usize>().unwrap() >= cuts());
+}
+
+#[test]
+fn redis_follows_dunlin_over_a_link_that_breaks() {
+    links_break_and_heal(Dunlin, Redis);
+}
+
+#[test]
+fn dunlin_follows_redis_over_a_link_that_breaks() {
+    links_break_and_heal(Redis, Dunlin);
+}
+
+#[test]
+fn dunlin_follows_dunlin_over_a_link_that_breaks() {
+    links_break_and_heal(Dunlin, Dunlin);
+}
+
+#[test]
+fn a_chain_of_replicas_passes_the_stream_on_byte_for_byte() {
+    let nodes = [Node::start(Dunlin, &[]), Node::start(Dunlin, &[]), Node::start(Redis, &[]), Node::start(Dunlin, &[])];
+    for pair in nodes.windows(2) {
+        pair[1].follow(pair[0].port());
+        wait("the link", || pair[1].info("master_link_status") == "up");
+    }
+    let writers = Writers::start(nodes[0].port(), 3);
+    writers.more(20_000);
+    writers.stop();
+    for replica in &nodes[1..] {
+        assert_in_step(&nodes[0], replica, "at the end of the chain");
+        assert_eq!(replica.info("master_replid"), nodes[0].info("master_replid"));
+    }
+}
+
+#[test]
+fn a_promoted_replica_is_followed_without_a_full_synchronization() {
+    for (old, new, other) in [(Dunlin, Dunlin, Redis), (Redis, Dunlin, Dunlin), (Dunlin, Redis, Dunlin)] {
+        let nodes = [Node::start(old, &[]), Node::start(new, &[]), Node::start(other, &[])];
+        nodes[1].follow(nodes[0].port());
+        nodes[2].follow(nodes[0].port());
+        let writers = Writers::start(nodes[0].port(), 2);
+        writers.more(10_000);
+        writers.stop();
+        assert_in_step(&nodes[0], &nodes[1], "before");
+        assert_in_step(&nodes[0], &nodes[2], "before");
+        assert_eq!(nodes[1].conn().run("REPLICAOF NO ONE").text(), "OK");
+        nodes[2].follow(nodes[1].port());
+        nodes[0].follow(nodes[1].port());
+        let writers = Writers::start(nodes[1].port(), 2);
+        writers.more(10_000);
+        writers.stop();
+        assert_in_step(&nodes[1], &nodes[2], "after the promotion");
+        assert_in_step(&nodes[1], &nodes[0], "after the promotion");
+        assert_eq!(nodes[1].info("sync_full"), "0", "{old:?} {new:?} {other:?}");
+    }
+}
+
+#[test]
+fn failover_hands_over_without_losing_a_write() {
+    for (old, new) in [(Dunlin, Dunlin), (Dunlin, Redis), (Redis, Dunlin)] {
+        let nodes = [Node::start(old, &[]), Node::start(new, &[])];
+        nodes[1].follow(nodes[0].port());
+        wait("the link", || nodes[1].info("master_link_status") == "up");
+        // Counts what was acknowledged, by whichever of the two is the primary.
+        let stop = Arc::new(AtomicBool::new(false));
+        let (halt, port) = (stop.clone(), nodes[0].port());
+        let counter = std::thread::spawn(move || {
+            let mut c = Conn::open(port);
+            let mut acknowledged = 0;
+            for _ in 0..1_000_000 {
+                if halt.load(Acquire) {
+                    break;
+                }
+                match c.run("INCR counter") {
+                    support::Value::Int(n) => acknowledged = n,
+                    // From now on it is a replica.
+                    _ => break,
+                }
+            }
+            acknowledged
+        });
+        wait("some writes", || nodes[0].conn().run("STRLEN counter").int() > 2);
+        assert_eq!(nodes[0].conn().run("FAILOVER TIMEOUT 10000").text(), "OK");
+        wait("the new primary", || nodes[1].info("role") == "master");
+        wait("the old primary's link", || nodes[0].info("master_link_status") == "up");
+        stop.store(true, Release);
+        let acknowledged = counter.join().unwrap();
+        assert_eq!(nodes[1].conn().run("GET counter").text(), acknowledged.to_string(), "{old:?} {new:?}");
+        assert_eq!(nodes[0].info("master_failover_state"), "no-failover");
+        nodes[1].conn().run("SET more 1");
+        assert_in_step(&nodes[1], &nodes[0], "after the failover");
+        assert_eq!(nodes[1].info("sync_full"), "0");
+    }
+}
+
+#[test]
+fn a_failover_that_cannot_be_is_given_up_and_writes_go_on() {
+    let nodes = [Node::start(Dunlin, &[]), Node::start(Dunlin, &[])];
+    let mut c = nodes[0].conn();
+    assert_eq!(c.run("FAILOVER").text(), "ERR FAILOVER requires connected replicas.");
+    assert_eq!(c.run("FAILOVER ABORT").text(), "ERR No failover in progress.");
+    nodes[1].follow(nodes[0].port());
+    wait("the link", || nodes[1].info("master_link_status") == "up");
+    assert_eq!(c.run("FAILOVER TO 127.0.0.1 1").text(), "ERR FAILOVER target HOST and PORT is not a replica.");
+    assert_eq!(
+        c.run("FAILOVER FORCE").text(),
+        "ERR FAILOVER with force option requires both a timeout and target HOST and IP."
+    );
+    assert_eq!(c.run("FAILOVER TIMEOUT -1").text(), "ERR FAILOVER timeout must be greater than 0");
+    // A replica that stands still is never in step.
+    nodes[1].server.signal("STOP");
+    c.run("SET a 1");
+    assert_eq!(c.run("FAILOVER TIMEOUT 200").text(), "OK");
+    assert_eq!(c.run("FAILOVER").text(), "ERR FAILOVER already in progress.");
+    assert_eq!(c.info("master_failover_state"), "waiting-for-sync");
+    assert_eq!(c.run("SET a 2").text(), "OK", "held back until it is given up");
+    assert_eq!(c.info("master_failover_state"), "no-failover");
+    nodes[1].server.signal("CONT");
+    assert_in_step(&nodes[0], &nodes[1], "afterwards");
+}
+
+#[test]
+fn wait_counts_the_replicas_that_have_a_write() {
+    let primary = Node::start(Dunlin, &[]);
+    let replicas = [Node::start(Dunlin, &[]), Node::start(Redis, &[])];
+    let mut c = primary.conn();
+    assert_eq!(c.run("WAIT 1 50").int(), 0);
+    for r in &replicas {
+        r.follow(primary.port());
+    }
+    wait("the replicas", || primary.info("connected_slaves") == "2" && c.run("WAIT 2 100").int() == 2);
+    c.run("SET a 1");
+    assert_eq!(c.run("WAIT 2 10000").int(), 2);
+    replicas[0].server.signal("STOP");
+    c.run("SET a 2");
+    assert_eq!(c.run("WAIT 1 10000").int(), 1);
+    assert_eq!(c.run("WAIT 2 100").int(), 1, "as many as there are when the time is up");
+    replicas[0].server.signal("CONT");
+    assert_eq!(c.run("WAIT 2 10000").int(), 2);
+    assert!(replicas[0].conn().run("WAIT 1 1").text().starts_with("ERR WAIT cannot be used with replica instances"));
+    assert_eq!(c.run("WAIT 1 -1").text(), "ERR timeout is negative");
+    assert!(c.run("WAITAOF 1 0 0").text().contains("appendonly is disabled"));
+}
+
+#[test]
+fn a_replica_refuses_writes_and_hides_what_its_primary_has_not_removed_yet() {
+    let primary = Node::start(Dunlin, &[]);
+    let replica = Node::start(Dunlin, &[]);
+    let (mut p, mut c) = (primary.conn(), replica.conn());
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    assert_eq!(c.run("SET a 1").text(), "READONLY You can't write against a read only replica.");
+    assert_eq!(
+        c.run("ROLE").items()[..2],
+        [support::Value::Bulk(b"slave".into()), support::Value::Bulk(b"127.0.0.1".into())]
+    );
+    // The primary is kept from removing the key.
+    p.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    p.run("SET k v PX 50");
+    p.run("SET other 1");
+    assert_eq!(p.run("WAIT 1 10000").int(), 1);
+    c.until("expiry on the replica", |c| c.run("GET k") == support::Value::Nil);
+    assert_eq!((c.run("EXISTS k").int(), c.run("DBSIZE").int()), (0, 2), "hidden, not removed");
+    assert_eq!(p.run("GET k"), support::Value::Nil);
+    c.until("the removal", |c| c.run("DBSIZE").int() == 1);
+    // Stale data, if that is forbidden.
+    c.run("CONFIG SET replica-serve-stale-data no");
+    c.run("REPLICAOF 127.0.0.1 1");
+    assert!(c.run("GET other").text().starts_with("MASTERDOWN "));
+    assert_eq!(c.run("CONFIG SET replica-serve-stale-data yes").text(), "OK");
+    assert_eq!(c.run("GET other").text(), "1");
+    assert_eq!(c.info("master_link_status"), "down");
+    assert_eq!(c.run("REPLICAOF NO ONE").text(), "OK");
+    assert_eq!(c.run("SET a 1").text(), "OK");
+}
+
+#[test]
+fn writes_can_be_made_to_depend_on_replicas() {
+    let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);
+    let replica = Node::start(Redis, &[]);
+    let mut c = primary.conn();
+    c.until("the refusal", |c| c.run("SET a 1").text() == "NOREPLICAS Not enough good replicas to write.");
+    replica.follow(primary.port());
+    c.until("the replica", |c| c.run("SET a 1").text() == "OK");
+    replica.server.signal("STOP");
+    wait("the lag", || c.run("SET a 1").text() == "NOREPLICAS Not enough good replicas to write.");
+    assert_eq!(c.run("GET a").text(), "1");
+    replica.server.signal("CONT");
+    wait("the replica again", || c.run("SET a 1").text() == "OK");
+}
+
+#[test]
+fn a_primary_with_a_password_is_followed_with_it() {
+    let primary = Node::start(Dunlin, &["--requirepass", "secret"]);
+    let mut c = primary.conn();
+    c.run("AUTH secret");
+    c.run("SET a 1");
+    for kind in [Dunlin, Redis] {
+        let replica = Node::start(kind, &["--masterauth", "wrong"]);
+        replica.follow(primary.port());
+        let mut r = replica.conn();
+        assert_eq!(r.info("master_link_status"), "down");
+        r.run("CONFIG SET masterauth secret");
+        wait("the link", || replica.info("master_link_status") == "up");
+        assert_eq!(r.run("GET a").text(), "1");
+    }
+}
+
+#[test]
+fn redis_cli_takes_a_snapshot_and_listens_as_a_replica() {
+    let primary = Node::start(Dunlin, &[]);
+    let mut c = primary.conn();
+    c.run("DEBUG POPULATE 1000");
+    let dir = TempDir::new();
+    let file = dir.0.join("copy.rdb");
+    let port = primary.port().to_string();
+    let run = Command::new("redis-cli").args(["-p", &port, "--rdb", file.to_str().unwrap()]).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let check = Command::new("redis-check-rdb").arg(&file).output().unwrap();
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success() && text.contains("1000 keys read"), "{text}");
+    let mut listener = Command::new("redis-cli");
+    listener.args(["-p", &port, "--replica"]).stdout(std::process::Stdio::piped());
+    let mut child = listener.spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let seen = Arc::new(Mutex::new(String::new()));
+    let text = seen.clone();
+    let reader = std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = out.read(&mut buf) {
+            text.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
+        }
+    });
+    wait("redis-cli as a replica", || primary.info("connected_slaves") == "1");
+    wait("what it prints", || {
+        c.run("SET hello world");
+        seen.lock().unwrap().contains("\"hello\",\"world\"")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn replicas_that_fall_behind_are_disconnected_and_come_back() {
+    let primary =
+        Node::start(Dunlin, &["--client-output-buffer-limit", "replica 4mb 0 0", "--repl-backlog-size", "1mb"]);
+    let replica = Node::start(Dunlin, &[]);
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    wait("the replica", || primary.conn().run("ROLE").items()[2].items().len() == 1);
+    replica.server.signal("STOP");
+    let mut c = primary.conn();
+    let value = vec![b'x'; 100_000];
+    let start = Instant::now();
+    while primary.info("connected_slaves") != "0" {
+        assert!(start.elapsed() < Duration::from_secs(30), "the limit has no effect");
+        c.command(&[b"SET", b"big", &value]);
+    }
+    assert!(c.info("repl_backlog_histlen").parse::<u64>().unwrap() < 3 << 20);
+    replica.server.signal("CONT");
+    assert_in_step(&primary, &replica, "after it came back");
+    assert_eq!(primary.info("sync_full"), "2");
+}
