@@ -55,9 +55,14 @@ impl Node {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "tests measure their patience")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Waits for something that will come about.
 fn wait(what: &str, mut right: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let start = now();
     while !right() {
         assert!(start.elapsed() < PATIENCE * 2, "{what} did not come about");
         std::thread::yield_now();
@@ -92,7 +97,7 @@ fn differences(a: &Node, b: &Node) -> String {
         keys.sort();
         keys.dedup();
         for key in keys {
-            let mut show = |c: &mut Conn| {
+            let show = |c: &mut Conn| {
                 let kind = c.run(&format!("TYPE {key}")).text();
                 let value = match kind.as_str() {
                     "string" => format!("{:?}", c.run(&format!("GET {key}"))),
@@ -541,7 +546,7 @@ fn replicas_that_fall_behind_are_disconnected_and_come_back() {
     replica.server.signal("STOP");
     let mut c = primary.conn();
     let value = vec![b'x'; 100_000];
-    let start = Instant::now();
+    let start = now();
     while primary.info("connected_slaves") != "0" {
         assert!(start.elapsed() < Duration::from_secs(30), "the limit has no effect");
         c.command(&[b"SET", b"big", &value]);

@@ -35,6 +35,12 @@ pub fn mono_ns() -> u64 {
     clock.delta_as_nanos(*base, clock.raw())
 }
 
+/// Does nothing for so many microseconds. For settings that slow things down, in tests.
+#[allow(clippy::disallowed_methods, reason = "as above")]
+pub fn pause_us(us: u64) {
+    std::thread::sleep(Duration::from_micros(us));
+}
+
 /// The raw tick counter: cheap, of unknown unit, only good for [`raw_to_ns`].
 #[inline]
 pub fn mono_raw() -> u64 {

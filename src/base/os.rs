@@ -216,6 +216,16 @@ pub fn collate(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     }
 }
 
+/// Asks the kernel to begin writing a range of a file to the disk. Only a hint: a file system that does not know of it
+/// loses nothing.
+pub fn begin_writeback(file: &std::fs::File, offset: u64, len: u64) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a call on a file descriptor that is open while `file` is borrowed.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

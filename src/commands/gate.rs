@@ -16,8 +16,10 @@ pub mod bits {
     pub const STALE: u32 = 1 << 2;
     /// Too few replicas are in step (`min-replicas-to-write`).
     pub const FEW_REPLICAS: u32 = 1 << 3;
-    /// A snapshot or the append-only file could not be written.
-    pub const DISK: u32 = 1 << 4;
+    /// The last snapshot could not be written, and writes are to stop then.
+    pub const SNAPSHOT: u32 = 1 << 4;
+    /// The append-only file can not be written.
+    pub const FILE: u32 = 1 << 5;
 }
 
 /// The word.

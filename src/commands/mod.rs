@@ -20,6 +20,7 @@ pub mod connection;
 pub mod generic;
 pub mod hash;
 pub mod list;
+pub mod persistence;
 pub mod pubsub;
 pub mod replication;
 pub mod scripting;

@@ -1,10 +1,14 @@
 //! What all parts of the running server share.
 
+use parking_lot::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
 use super::gate::Gate;
 use super::lookup::Lookup;
+use super::persistence::status::{Loading, Snapshots};
 use super::server::debug::switches::Switches;
+use super::server::shutdown::Plan;
 use super::table;
 use crate::base::{alloc, clock, rng};
 use crate::clients::{Pause, Registry};
@@ -23,6 +27,14 @@ pub mod rate {
     pub const INPUT: usize = 1;
     pub const OUTPUT: usize = 2;
     pub const TURNS: usize = 3;
+}
+
+/// A keyspace for data that are to take the place of the others once they are whole.
+pub struct Aside {
+    /// The data.
+    pub keyspace: &'static Keyspace,
+    /// Their counters.
+    pub metrics: Metrics,
 }
 
 /// The state of the server. One for a process; lives as long as it.
@@ -59,6 +71,13 @@ pub struct Server {
     pub gate: Gate,
     /// Replication.
     pub repl: Replication,
+    /// Snapshots on disk.
+    pub snapshots: Snapshots,
+    /// Loading of data.
+    pub loading: Loading,
+    /// An end that waits for replicas, and until when (unix ms).
+    pub ending: Mutex<Option<(Plan, i64)>>,
+    aside: OnceLock<Aside>,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
 }
@@ -96,6 +115,10 @@ impl Server {
             startup_memory: alloc::used_memory(),
             gate: Gate::default(),
             repl,
+            snapshots: Snapshots::new(clock::now_ms()),
+            loading: Loading::default(),
+            ending: Mutex::default(),
+            aside: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
         }))
@@ -117,7 +140,17 @@ impl Server {
     pub fn limits(&self) -> Limits {
         super::collections::limits(self)
     }
-    /// Changes since the start (nothing is saved yet).
+    /// Where data are loaded beside those that serve. Empty; one at a time uses it.
+    pub fn aside(&self) -> &Aside {
+        let databases = self.keyspace.databases();
+        let aside = self.aside.get_or_init(|| Aside {
+            keyspace: Keyspace::new(databases),
+            metrics: Metrics::new(databases, self.lookup.all().len()),
+        });
+        aside.keyspace.hooks.follow_parity(&self.keyspace.hooks);
+        aside
+    }
+    /// Changes of the data since the start.
     pub fn dirty(&self) -> u64 {
         self.metrics.sum(|t| &t.changes)
     }
@@ -134,6 +167,7 @@ impl Server {
             checksum: self.config.rdbchecksum(),
             history,
             now: clock::now_ms(),
+            delay_us: self.config.rdb_key_save_delay(),
         }
     }
     /// What a file of the data begins with. All slots are held.

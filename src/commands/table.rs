@@ -1,12 +1,13 @@
 //! Every command. A group lists its own; a command not listed does not exist.
 
 use super::{
-    Command, connection, generic, hash, list, pubsub, replication, scripting, server, set, string, transactions, zset,
+    Command, connection, generic, hash, list, persistence, pubsub, replication, scripting, server, set, string,
+    transactions, zset,
 };
 
 /// All commands, group by group.
 pub fn all() -> Vec<&'static Command> {
-    let groups: [&[&Command]; 12] = [
+    let groups: [&[&Command]; 13] = [
         string::COMMANDS,
         list::COMMANDS,
         hash::COMMANDS,
@@ -16,6 +17,7 @@ pub fn all() -> Vec<&'static Command> {
         connection::COMMANDS,
         pubsub::COMMANDS,
         transactions::COMMANDS,
+        persistence::COMMANDS,
         replication::COMMANDS,
         scripting::COMMANDS,
         server::COMMANDS,

@@ -214,6 +214,15 @@ impl Config {
         OutputLimit { hard: cells[0].load(Relaxed), soft: cells[1].load(Relaxed), soft_seconds: cells[2].load(Relaxed) }
     }
 
+    /// `save`: seconds and changes after which a snapshot is made.
+    pub fn save_points(&self) -> Vec<(i64, u64)> {
+        const AT: usize = index_of("save");
+        let text = self.texts.read()[AT].clone();
+        let numbers: Vec<i64> =
+            String::from_utf8_lossy(&text).split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+        numbers.as_chunks::<2>().0.iter().map(|[seconds, changes]| (*seconds, (*changes).max(0) as u64)).collect()
+    }
+
     /// `replicaof`: host and port of the primary to follow, if there is to be one.
     pub fn primary_to_follow(&self) -> Option<(String, u16)> {
         let text = String::from_utf8_lossy(&self.replicaof()).into_owned();

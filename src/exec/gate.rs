@@ -25,8 +25,20 @@ impl Worker {
             return None;
         }
         let config = self.server.config;
-        let has = |bit| self.gate & bit != 0;
         let writes = || self.does(session, entry, Flags::WRITE);
+        let has = |bit| self.gate & bit != 0;
+        let writes_or_pings = || writes() || entry.command.meta.name == "ping";
+        if has(bits::SNAPSHOT) && !has(bits::REPLICA) && writes_or_pings() {
+            return Some(Error::new(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report \
+                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the \
+                 Redis logs for details about the RDB error.",
+            ));
+        }
+        if has(bits::FILE) && !has(bits::REPLICA) && writes_or_pings() {
+            return Some(Error::new("MISCONF Errors writing to the AOF file"));
+        }
         if has(bits::FEW_REPLICAS) && !has(bits::REPLICA) && writes() {
             return Some(Error::new("NOREPLICAS Not enough good replicas to write."));
         }

@@ -3,9 +3,10 @@
 use super::Worker;
 use crate::base::{alloc, clock};
 use crate::commands::gate::bits;
+use crate::commands::state::Aside;
 use crate::config::Policy;
 use crate::keyspace::evict::{Policy as Order, Rank};
-use crate::keyspace::{Db, Located};
+use crate::keyspace::{Db, Effects, Located};
 
 /// The longest that evicting may hold one command up, ns, by `maxmemory-eviction-tenacity`: up to half a millisecond at
 /// 10, then 15 % more a step, without limit at 100. What is over the memory limit then goes with the next commands.
@@ -56,12 +57,37 @@ impl Worker {
         self.held.unlock();
         self.after();
     }
-    /// Adds a key that is loaded from elsewhere.
-    pub fn load(&mut self, index: usize, key: &[u8], value: crate::keyspace::Value, expiry: i64) {
-        self.slots.clear();
-        self.slots.push(Located::of(key).slot);
-        self.take(super::single::Locks::Slots);
-        self.db(index, clock::now_ms()).insert(key, value, expiry);
+    /// Makes what was loaded aside the data, in place of the old; or, if that failed, drops it. Nothing is locked.
+    pub fn take_over(&mut self, aside: &Aside, whole: bool) {
+        if whole {
+            self.flush_all();
+        }
+        self.refresh();
+        let now = clock::now_ms();
+        let spare = aside.metrics.spare();
+        let mut other = aside.keyspace.held();
+        self.held.lock_all();
+        other.lock_all();
+        let databases = self.server.keyspace.databases();
+        if whole {
+            for index in 0..databases {
+                let moved =
+                    [aside.metrics.keys(index), aside.metrics.expires(index), aside.metrics.volatile_hashes(index)];
+                let [keys, expires, volatile] = moved.map(|n| n as i64);
+                for (stats, sign) in [(self.stats, 1), (spare.stats, -1)] {
+                    stats.keys(index, sign * keys);
+                    stats.expires(index, sign * expires);
+                    stats.volatile_hashes(index, sign * volatile);
+                }
+            }
+            self.db(0, now).adopt(aside.keyspace, &mut other);
+        } else {
+            let mut fx = Effects::default();
+            for index in 0..databases {
+                let none = Located::NONE;
+                Db::new(aside.keyspace, &mut other, index, now, &mut fx, spare.stats, self.tuning, none).flush(true);
+            }
+        }
         self.held.unlock();
     }
 

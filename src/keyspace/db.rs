@@ -309,6 +309,24 @@ impl<'a> Db<'a> {
             self.wake(&at, key);
         }
     }
+    /// Adds an entry that was loaded, with its access history if that is known. False if the key is there already and
+    /// `replace` is not set.
+    pub fn load(&mut self, key: &[u8], e: Owned<Entry>, bits: Option<u32>, replace: bool) -> bool {
+        let at = self.locate(key);
+        if self.find(&at, key).is_some() {
+            if !replace {
+                return false;
+            }
+            if let Some(old) = self.take_at(&at, key) {
+                self.dispose(old, true);
+            }
+        }
+        self.add(&at, e);
+        if let (Some(bits), Some(e)) = (bits, self.find(&at, key)) {
+            e.set_access(bits);
+        }
+        true
+    }
     /// Adds an entry taken out elsewhere under this key, access history and all.
     pub fn insert_entry(&mut self, key: &[u8], e: Owned<Entry>) {
         let at = self.locate(key);
@@ -636,6 +654,20 @@ impl<'a> Db<'a> {
             self.ks.lazy.dispose_tables(Garbage::Tables(tables), lazy);
         }
         keys
+    }
+    /// Puts what another keyspace holds in place of nothing: this one is empty, and the other one is afterwards. All slots
+    /// of both are held.
+    pub fn adopt(&mut self, from: &'static Keyspace, other: &mut Held) {
+        let (ours, theirs) = (self.ks.hooks.parity(), from.hooks.parity());
+        self.held.exchange(other);
+        if ours != theirs {
+            // To a snapshot, what came is new.
+            for db in (0..self.ks.databases()).filter(|db| self.held.exists(*db)) {
+                for slot in 0..SLOTS as u16 {
+                    self.held.table(db, slot).iter().for_each(|e| e.set_snapshot_bit(ours));
+                }
+            }
+        }
     }
     /// Swaps this database with another; all slots are held.
     pub fn swap(&mut self, other: usize) {

@@ -100,6 +100,10 @@ impl Hooks {
     pub fn parity(&self) -> bool {
         self.parity.load(Relaxed)
     }
+    /// Lets new entries have the bit that those of another keyspace have, to which they will go.
+    pub fn follow_parity(&self, of: &Hooks) {
+        self.parity.store(of.parity(), Release);
+    }
     #[inline]
     pub(super) fn before_write(&self, db: usize, entry: Ref<'_, Entry>) {
         if self.watching() {

@@ -242,6 +242,19 @@ impl Held {
             unsafe { core::ptr::swap(self.slots.cell(a, slot).get(), self.slots.cell(b, slot).get()) }
         }
     }
+    /// Swaps all tables with those of another keyspace of as many databases. Every slot of both is held.
+    pub(super) fn exchange(&mut self, other: &mut Held) {
+        assert!(self.all && other.all && self.slots.databases() == other.slots.databases());
+        for db in 0..self.slots.databases() {
+            if !self.exists(db) && !other.exists(db) {
+                continue;
+            }
+            for slot in 0..SLOTS as u16 {
+                // SAFETY: rule 2 for both, and they are different keyspaces, or the cells would be locked twice.
+                unsafe { core::ptr::swap(self.slots.cell(db, slot).get(), other.slots.cell(db, slot).get()) }
+            }
+        }
+    }
     /// What a held slot has beside tables.
     #[inline]
     pub(super) fn extra(&self, slot: u16) -> Option<&Extra> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::errors::ErrorCounts;
 use super::histogram::{Distribution, Histogram};
@@ -204,24 +204,43 @@ impl ThreadStats {
     }
 }
 
+/// Lent counters.
+pub struct Spare<'a> {
+    of: &'a Metrics,
+    /// The counters.
+    pub stats: &'static ThreadStats,
+}
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        self.of.spare.lock().push(self.stats);
+    }
+}
+
 /// The counters of all threads.
 #[derive(Debug)]
 pub struct Metrics {
     threads: RwLock<Vec<&'static ThreadStats>>,
     databases: usize,
     commands: usize,
+    spare: Mutex<Vec<&'static ThreadStats>>,
 }
 
 impl Metrics {
     /// For so many databases and command ids.
     pub fn new(databases: usize, commands: usize) -> Metrics {
-        Metrics { threads: RwLock::default(), databases, commands }
+        Metrics { threads: RwLock::default(), databases, commands, spare: Mutex::default() }
     }
     /// The counters of a new thread. They stay when the thread ends, since their sums do.
     pub fn thread(&self) -> &'static ThreadStats {
         let stats: &'static ThreadStats = Box::leak(Box::new(ThreadStats::new(self.databases, self.commands)));
         self.threads.write().push(stats);
         stats
+    }
+    /// Counters for a thread that does not last: they are used again by the next such thread.
+    pub fn spare(&self) -> Spare<'_> {
+        let stats = self.spare.lock().pop().unwrap_or_else(|| self.thread());
+        Spare { of: self, stats }
     }
     /// The sum of one counter.
     pub fn sum(&self, counter: impl Fn(&ThreadStats) -> &Counter) -> u64 {

@@ -169,9 +169,15 @@ impl State {
             stream.push(bytes);
             self.end += bytes.len() as u64;
             if stream.blocks.len() > 1 {
-                let slowest = self.readers.iter().map(|r| r.offset).min().unwrap_or(u64::MAX);
-                stream.trim(slowest.min(self.end.saturating_sub(self.backlog)));
+                self.trim();
             }
+        }
+    }
+    /// Drops what is older than the backlog and read by all.
+    fn trim(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            let slowest = self.readers.iter().map(|r| r.offset).min().unwrap_or(u64::MAX);
+            stream.trim(slowest.min(self.end.saturating_sub(self.backlog)));
         }
     }
 }
@@ -342,6 +348,7 @@ impl Log {
             if reader.waker.is_some() {
                 self.sleeping.fetch_sub(1, AcqRel);
             }
+            state.trim();
         }
     }
     /// What comes next for a reader, which is past it then. Pending until there is something.

@@ -6,16 +6,22 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use super::link::{Wire, failed};
-use crate::base::clock;
+use crate::base::{clock, crc64};
 use crate::commands::Server;
-use crate::commands::gate::bits;
+use crate::commands::persistence::load::{self, How};
+use crate::commands::persistence::save;
 use crate::commands::replication::role;
+use crate::config::enums::DisklessLoad;
 use crate::exec::Worker;
+use crate::keyspace::Keyspace;
+use crate::metrics::Metrics;
+use crate::persist::rdb::load::LoadError;
 
 /// How the end of the snapshot is known.
 enum End {
@@ -136,78 +142,176 @@ pub(super) async fn receive(
 ) -> io::Result<()> {
     let end = announcement(wire).await?;
     let link = &server.repl.link;
+    let total = if let End::Length(n) = end { n } else { 0 };
     link.bulk_read.store(0, Relaxed);
-    link.bulk_total.store(if let End::Length(n) = end { n as i64 } else { 0 }, Relaxed);
-    let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms(), std::process::id()));
-    let mut file = Temporary::create(path)?;
-    transfer(server, wire, &end, |bytes| file.file.write_all(bytes)).await?;
-    file.file.sync_all()?;
-    if link.generation() != generation {
-        return Err(failed("another primary is to be followed"));
+    link.bulk_total.store(total as i64, Relaxed);
+    let empty = (0..server.keyspace.databases()).all(|db| server.metrics.keys(db) == 0);
+    match server.config.repl_diskless_load() {
+        DisklessLoad::SwapDb => aside(server, worker, generation, wire, &end, total).await?,
+        DisklessLoad::FlushBeforeLoad => straight(server, worker, generation, wire, &end, total).await?,
+        DisklessLoad::OnEmptyDb if empty => straight(server, worker, generation, wire, &end, total).await?,
+        _ => by_file(server, worker, generation, wire, &end).await?,
     }
-    server.gate.set(bits::LOADING, true);
-    role::disconnect_replicas(server);
-    worker.flush_all();
-    let loaded = load_all(server, worker, &fs::read(&file.path)?);
-    server.gate.set(bits::LOADING, false);
-    loaded?;
     server.repl.adopt(id);
+    link.selected.store(0, Release);
+    role::disconnect_replicas(server);
     server.repl.log.restart(offset);
     server.repl.log.start();
-    file.keep = false;
+    server.snapshots.saved_changes.store(server.dirty(), Release);
     Ok(())
 }
 
-/// Loads the bytes of a whole file.
-fn load_all(server: &'static Server, worker: &mut Worker, bytes: &[u8]) -> io::Result<()> {
-    use crate::persist::rdb::{Reader, opcode, read_value};
-    let bad = |_| failed("bad snapshot");
-    let mut r = Reader::new(bytes.get(9..).ok_or_else(|| failed("short"))?);
-    let (mut db, mut expiry) = (0usize, -1i64);
+/// Whether the primary is still the one to follow.
+fn check(server: &Server, generation: u64) -> io::Result<()> {
+    if server.repl.link.generation() == generation { Ok(()) } else { Err(failed("another primary is to be followed")) }
+}
+
+const HOW: How = How { replace: false, keep_expired: true };
+
+/// By way of a file, whose checksum is verified before the old data go.
+async fn by_file(
+    server: &'static Server,
+    worker: &mut Worker,
+    generation: u64,
+    wire: &mut Wire,
+    end: &End,
+) -> io::Result<()> {
+    let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms(), std::process::id()));
+    let mut file = Temporary::create(path)?;
+    transfer(server, wire, end, |bytes| file.file.write_all(bytes)).await?;
+    file.file.sync_all()?;
+    check(server, generation)?;
+    let path = file.path.clone();
+    verify(&path)?;
+    let (reader, total) = load::open(&path)?;
+    tracing::info!("PRIMARY <-> REPLICA sync: Flushing old data");
+    let announced = load::Announced::begin(server, total, false);
+    worker.flush_all();
+    tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
+    let result = patiently(wire, move || {
+        load::into(server, (server.keyspace, &server.metrics), reader, HOW, &AtomicBool::new(false)).map(drop)
+    })
+    .await;
+    if let Err(e) = result {
+        worker.flush_all();
+        return Err(e);
+    }
+    drop(announced);
+    // It is a good snapshot: a restart may begin with it.
+    if fs::rename(&path, save::path(server)).is_ok() {
+        file.keep = true;
+    }
+    Ok(())
+}
+
+/// Reads a file to its end, and compares the checksum.
+fn verify(path: &std::path::Path) -> io::Result<()> {
+    use std::io::Read;
+    let (mut file, total) = load::open(path)?;
+    let (mut crc, mut left) = (0, total.saturating_sub(8));
+    let mut buf = vec![0; 1 << 20];
+    while left > 0 {
+        let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.read_exact(&mut buf[..n])?;
+        crc = crc64::update(crc, &buf[..n]);
+        left -= n as u64;
+    }
+    let mut stored = [0; 8];
+    file.read_exact(&mut stored)?;
+    match u64::from_le_bytes(stored) {
+        0 => Ok(()),
+        stored if stored == crc => Ok(()),
+        _ => Err(failed("the snapshot of the primary has a wrong checksum")),
+    }
+}
+
+/// Runs `work` on another thread, with signs of life for the primary meanwhile.
+async fn patiently(wire: &mut Wire, work: impl FnOnce() -> Result<(), LoadError> + Send + 'static) -> io::Result<()> {
+    let mut work = tokio::task::spawn_blocking(work);
     loop {
-        let head = r.rest().first().copied().ok_or_else(|| failed("short"))?;
-        match head {
-            opcode::EOF => return Ok(()),
-            opcode::SELECTDB => {
-                r.byte().map_err(bad)?;
-                db = r.plain_len().map_err(bad)? as usize;
+        tokio::select! {
+            done = &mut work => {
+                return done.map_err(|e| failed(e.to_string()))?.map_err(io::Error::from);
             }
-            opcode::RESIZEDB => {
-                r.byte().map_err(bad)?;
-                r.plain_len().map_err(bad)?;
-                r.plain_len().map_err(bad)?;
-            }
-            opcode::AUX => {
-                r.byte().map_err(bad)?;
-                r.string().map_err(bad)?;
-                r.string().map_err(bad)?;
-            }
-            opcode::FUNCTION2 => {
-                r.byte().map_err(bad)?;
-                r.string().map_err(bad)?;
-            }
-            opcode::EXPIRETIME_MS => {
-                r.byte().map_err(bad)?;
-                expiry = i64::from_le_bytes(r.take(8).map_err(bad)?.try_into().map_err(|_| failed("x"))?);
-            }
-            opcode::IDLE => {
-                r.byte().map_err(bad)?;
-                r.plain_len().map_err(bad)?;
-            }
-            opcode::FREQ => {
-                r.take(2).map_err(bad)?;
-            }
-            kind => {
-                r.byte().map_err(bad)?;
-                let key = r.string().map_err(bad)?;
-                let mut rest = vec![kind];
-                rest.extend_from_slice(r.rest());
-                let mut vr = Reader::new(&rest);
-                let value = read_value(&mut vr, &server.limits(), 0).map_err(bad)?;
-                let used = rest.len() - 1 - vr.rest().len();
-                r.take(used).map_err(bad)?;
-                worker.load(db, &key, value, std::mem::replace(&mut expiry, -1));
-            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => wire.sign_of_life().await?,
         }
     }
+}
+
+/// The snapshot's bytes on their way from the socket to the loader.
+struct Pipe {
+    from: std::sync::mpsc::Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+    pos: usize,
+}
+
+impl io::Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.pos == self.chunk.len() {
+            // The sender is gone: the end, or a broken link. The loader knows which by what it has.
+            let Ok(chunk) = self.from.recv() else { return Ok(0) };
+            (self.chunk, self.pos) = (chunk, 0);
+        }
+        let n = buf.len().min(self.chunk.len() - self.pos);
+        buf[..n].copy_from_slice(&self.chunk[self.pos..self.pos + n]);
+        self.pos += n;
+        Ok(n)
+    }
+}
+
+/// Loads from the socket into a keyspace.
+async fn load_from(
+    server: &'static Server,
+    into: (&'static Keyspace, &'static Metrics),
+    wire: &mut Wire,
+    end: &End,
+) -> io::Result<()> {
+    let (to, from) = std::sync::mpsc::sync_channel(64);
+    let pipe = Pipe { from, chunk: Vec::new(), pos: 0 };
+    let work = tokio::task::spawn_blocking(move || {
+        load::into(server, into, pipe, HOW, &AtomicBool::new(false)).map(drop).map_err(io::Error::from)
+    });
+    let gone = || failed("the loader has given up");
+    let sent = transfer(server, wire, end, |bytes| to.send(bytes.to_vec()).map_err(|_| gone())).await;
+    drop(to);
+    let loaded = work.await.map_err(|e| failed(e.to_string()))?;
+    // What the loader says is nearer to the cause.
+    loaded?;
+    sent
+}
+
+/// Straight from the socket, in place of the old data.
+async fn straight(
+    server: &'static Server,
+    worker: &mut Worker,
+    generation: u64,
+    wire: &mut Wire,
+    end: &End,
+    total: u64,
+) -> io::Result<()> {
+    check(server, generation)?;
+    let _announced = load::Announced::begin(server, total, false);
+    worker.flush_all();
+    let result = load_from(server, (server.keyspace, &server.metrics), wire, end).await;
+    if result.is_err() {
+        worker.flush_all();
+    }
+    result
+}
+
+/// Straight from the socket, beside the old data, which serve until all is there.
+async fn aside(
+    server: &'static Server,
+    worker: &mut Worker,
+    generation: u64,
+    wire: &mut Wire,
+    end: &End,
+    total: u64,
+) -> io::Result<()> {
+    let _announced = load::Announced::begin(server, total, true);
+    let aside = server.aside();
+    let result =
+        load_from(server, (aside.keyspace, &aside.metrics), wire, end).await.and_then(|()| check(server, generation));
+    worker.take_over(aside, result.is_ok());
+    result
 }

@@ -95,6 +95,10 @@ impl Wire {
             Err(_) => Err(failed("Timeout writing to the primary")),
         }
     }
+    /// Tells the primary that this end is alive.
+    pub(super) async fn sign_of_life(&mut self) -> io::Result<()> {
+        self.stream.write_all(b"\n").await
+    }
     /// Reads more.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
         self.buf.reserve(READ);

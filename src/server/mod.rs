@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
+use crate::commands::gate::bits;
+use crate::commands::persistence::{load, save};
 use crate::commands::replication::role;
 use crate::config::Config;
 use crate::repl::Primary;
@@ -71,7 +73,6 @@ fn serve(server: &'static Server) -> Result<(), String> {
         role::become_replica(server, Primary { host, port });
     }
     let workers = worker::start_all(server, config.workers())?;
-    link::start(server, config.workers())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -82,9 +83,11 @@ fn serve(server: &'static Server) -> Result<(), String> {
         install_hook(server, acceptors.remote(&listeners));
         acceptors.listen(listeners);
         signals::install(server)?;
+        show_title(config);
+        load_data(server).await?;
+        link::start(server, config.workers())?;
         tokio::task::spawn_local(periodic::run(server));
         tokio::task::spawn_local(sync::run(server));
-        show_title(config);
         tracing::info!("Ready to accept connections");
         notify::ready();
         server.stopped().await;
@@ -97,6 +100,14 @@ fn serve(server: &'static Server) -> Result<(), String> {
     drop(pid_file);
     tracing::info!("Dunlin is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// Loads what is on disk, while clients are told to wait.
+async fn load_data(server: &'static Server) -> Result<(), String> {
+    server.gate.set(bits::LOADING, true);
+    let loaded = tokio::task::spawn_blocking(move || load::at_start(server)).await;
+    server.gate.set(bits::LOADING, false);
+    loaded.map_err(|e| e.to_string())?
 }
 
 /// `set-proc-title`: what `ps` shows.
@@ -139,6 +150,10 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             server.log.trim(LogKind::Slow, config.commandlog_slow_execution_max_len());
             server.log.trim(LogKind::LargeRequest, config.commandlog_large_request_max_len());
             server.log.trim(LogKind::LargeReply, config.commandlog_large_reply_max_len());
+            Ok(())
+        }
+        "stop-writes-on-bgsave-error" | "save" => {
+            save::review_gate(server);
             Ok(())
         }
         "repl-backlog-size" => {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::clients::flags;
 use crate::commands::Server;
+use crate::commands::persistence::save;
+use crate::commands::server::shutdown;
 
 /// Rates are sampled this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,6 +36,8 @@ pub async fn run(server: &'static Server) {
             server.registry.nudge_all();
         }
         evict_clients(server);
+        save::cron(server, now);
+        shutdown::cron(server, now);
         if tick.is_multiple_of(10) {
             close_idle(server, now);
         }

@@ -1,10 +1,12 @@
 //! SIGTERM and SIGINT end the server in order; a second SIGINT ends it at once. The pid file.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Acquire;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Server;
+use crate::commands::server::shutdown::{self, Plan};
 use crate::config::Config;
 
 /// Listens to signals from here on.
@@ -19,7 +21,14 @@ pub fn install(server: &'static Server) -> Result<(), String> {
                     std::process::exit(1);
                 }
                 tracing::warn!("Received {name} scheduling shutdown...");
-                server.shut_down();
+                let plan = plan(server, name);
+                if shutdown::begin(server, plan) {
+                    // A snapshot takes its time: not here, where connections are accepted.
+                    let done = tokio::task::spawn_blocking(move || shutdown::finish(server, plan)).await;
+                    if !matches!(done, Ok(Ok(()))) {
+                        tracing::warn!("{name} received but errors trying to shut down the server, check the logs");
+                    }
+                }
             }
         });
     }
@@ -27,6 +36,15 @@ pub fn install(server: &'static Server) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::task::spawn_local(async move { while hangup.recv().await.is_some() {} });
     Ok(())
+}
+
+/// `shutdown-on-sigterm` and `shutdown-on-sigint`.
+fn plan(server: &Server, name: &str) -> Plan {
+    let option = if name == "SIGTERM" { "shutdown-on-sigterm" } else { "shutdown-on-sigint" };
+    let text = String::from_utf8_lossy(&server.config.text_of(option)).into_owned();
+    let has = |word: &str| text.split(' ').any(|w| w == word);
+    let save = if has("nosave") || server.loading.on.load(Acquire) { Some(false) } else { has("save").then_some(true) };
+    Plan { save, now: has("now"), force: has("force") }
 }
 
 /// The pid file, removed at the end.

@@ -23,10 +23,17 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A directory of this process, where servers leave what they leave.
+pub fn workplace() -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
 /// The binary under test.
 pub fn dunlin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-    command.current_dir(std::env::temp_dir());
+    command.current_dir(workplace());
     command
 }
 
@@ -39,23 +46,13 @@ impl Server {
     /// The same on a given port.
     pub fn start_on(port: u16, args: &[&str]) -> Server {
         let mut command = dunlin();
-        command.args(args).args(["--port", &port.to_string(), "--enable-debug-command", "yes"]);
+        command.args(["--port", &port.to_string(), "--enable-debug-command", "yes", "--save", ""]).args(args);
         Server::run(command, port)
     }
 
     /// What `command` starts, once it says that it is ready.
-    pub fn run(mut command: Command, port: u16) -> Server {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
-        let stdout = child.stdout.take().unwrap();
-        let (to, log) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if to.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let server = Server { child, port, log };
+    pub fn run(command: Command, port: u16) -> Server {
+        let server = Server::spawn(command, port);
         server.wait_for_log("Ready to accept connections");
         server
     }
@@ -70,6 +67,21 @@ impl Server {
                 Err(_) => panic!("the log has no {text:?}:\n{}", seen.join("\n")),
             }
         }
+    }
+
+    /// What `command` starts, before it is ready.
+    pub fn spawn(mut command: Command, port: u16) -> Server {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let stdout = child.stdout.take().unwrap();
+        let (to, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if to.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Server { child, port, log }
     }
 
     /// A connection.

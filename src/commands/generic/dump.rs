@@ -90,7 +90,11 @@ fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let body = body(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
     let mut reader = rdb::Reader::new(body);
     let limits = cx.server.limits();
-    let value = rdb::read_value(&mut reader, &limits, cx.db.now).ok().filter(|_| reader.rest().is_empty());
+    let value = reader
+        .byte()
+        .and_then(|what| rdb::read_value(what, &mut reader, &limits, cx.db.clock))
+        .ok()
+        .filter(|_| reader.rest().is_empty());
     let value = value.ok_or(Error::new("ERR Bad data format"))?;
     let expiry = match ttl {
         0 => NO_EXPIRY,

@@ -1,8 +1,8 @@
-//! TIME, LASTSAVE, MODULE.
+//! TIME, MODULE.
 
 use crate::base::clock;
 use crate::commands::{Command, help};
-use crate::spec::{Cat, Flags, Group, Meta};
+use crate::spec::{Flags, Group, Meta};
 
 const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
 
@@ -16,18 +16,6 @@ pub static TIME: Command = Command::new(
         cx.out.array(2);
         cx.out.bulk_int(now / 1_000_000);
         cx.out.bulk_int(now % 1_000_000);
-        Ok(())
-    },
-);
-
-/// <https://valkey.io/commands/lastsave/>
-pub static LASTSAVE: Command = Command::new(
-    Meta::new("lastsave", 1, OPEN.or(Flags::FAST), Group::Server)
-        .cat(Cat::ADMIN.or(Cat::DANGEROUS))
-        .doc("1.0.0", "O(1)", "Returns the time of the last snapshot, or of the start while there was none.")
-        .tips(&["nondeterministic_output"]),
-    |cx, _args| {
-        cx.out.int(cx.server.started / 1000);
         Ok(())
     },
 );

@@ -26,7 +26,6 @@ pub const COMMANDS: &[&Command] = &[
     &databases::FLUSHALL,
     &databases::FLUSHDB,
     &info::INFO,
-    &misc::LASTSAVE,
     &latency::LATENCY,
     &art::LOLWUT,
     &memory::MEMORY,

@@ -1,8 +1,15 @@
-//! SHUTDOWN: end the server.
+//! SHUTDOWN: end the server, with a snapshot first where the settings or the client ask for one.
+//!
+//! Replicas get a moment to catch up first (`shutdown-timeout`), unless NOW is said; meanwhile writes are paused, and
+//! SHUTDOWN ABORT calls it off.
 
-use crate::clients::Close;
+use std::sync::atomic::Ordering::*;
+
+use crate::base::clock;
+use crate::clients::{Close, PauseKind};
 use crate::commands::options::is;
-use crate::commands::{CmdResult, Command, Ctx};
+use crate::commands::persistence::save;
+use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
@@ -14,33 +21,129 @@ pub static SHUTDOWN: Command = Command::new(
         Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY),
         Group::Server,
     )
-    .doc("1.0.0", "O(1)", "Ends the server."),
+    .doc(
+        "1.0.0",
+        "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+        "Ends the server.",
+    ),
     shutdown,
 );
 
+/// How the server is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Write a snapshot, or do not; `None`: where there are save points.
+    pub save: Option<bool>,
+    /// Do not wait for replicas.
+    pub now: bool,
+    /// End whatever goes wrong.
+    pub force: bool,
+}
+
 fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let (mut save, mut nosave, mut abort, mut other) = (false, false, false, false);
+    let (mut plan, mut abort) = (Plan::default(), false);
     for option in &args[1..] {
         match () {
-            () if is(option, "NOSAVE") => nosave = true,
-            () if is(option, "SAVE") => save = true,
-            () if is(option, "NOW") || is(option, "FORCE") => other = true,
+            () if is(option, "NOSAVE") && plan.save != Some(true) => plan.save = Some(false),
+            () if is(option, "SAVE") && plan.save != Some(false) => plan.save = Some(true),
+            () if is(option, "NOW") => plan.now = true,
+            () if is(option, "FORCE") => plan.force = true,
             () if is(option, "ABORT") => abort = true,
             () => return Err(Error::SYNTAX),
         }
     }
-    if (abort && (save || nosave || other)) || (save && nosave) {
-        return Err(Error::SYNTAX);
-    }
+    let server = cx.server;
     if abort {
-        // There is nothing to wait for (replicas, a snapshot), so a shutdown is never under way.
-        return Err(Error::new("ERR No shutdown in progress."));
+        if plan != Plan::default() {
+            return Err(Error::SYNTAX);
+        }
+        if server.ending.lock().take().is_none() {
+            return Err(Error::new("ERR No shutdown in progress."));
+        }
+        server.pause.end();
+        server.registry.nudge_all();
+        cx.out.ok();
+        return Ok(());
     }
-    if save {
-        return Err(Error::new("ERR Errors trying to SHUTDOWN: this version has no persistence to save to."));
+    if cx.session.deny_blocking {
+        return Err(Error::new("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"));
+    }
+    if server.loading.on.load(Acquire) {
+        // What is half loaded must not take the place of what is on disk.
+        plan.save = Some(false);
     }
     tracing::warn!("User requested shutdown...");
-    cx.server.shut_down();
-    cx.session.close = Close::Now;
+    if begin(server, plan) {
+        finish(server, plan).map_err(|_| Error::new("ERR Errors trying to SHUTDOWN. Check logs."))?;
+        cx.session.close = Close::Now;
+    }
+    Ok(())
+}
+
+/// Begins the end. True if nothing is to be waited for: then [`finish`] follows; else [`cron`] sees to it.
+pub fn begin(server: &Server, plan: Plan) -> bool {
+    let timeout = server.config.shutdown_timeout() as i64 * 1000;
+    if plan.now || timeout == 0 || !replicas_behind(server) {
+        return true;
+    }
+    let mut ending = server.ending.lock();
+    if ending.is_none() {
+        tracing::info!("Waiting for replicas before shutting down.");
+        *ending = Some((plan, clock::now_ms() + timeout));
+        server.pause.start(PauseKind::Write, i64::MAX);
+        server.repl.ask();
+    }
+    false
+}
+
+fn replicas_behind(server: &Server) -> bool {
+    let end = server.repl.log.end();
+    !server.repl.link.is_replica() && server.repl.online() > server.repl.have(end, false)
+}
+
+/// Goes on with an end that waits for replicas.
+pub fn cron(server: &'static Server, now: i64) {
+    let Some((plan, deadline)) = *server.ending.lock() else { return };
+    if replicas_behind(server) && now < deadline {
+        return;
+    }
+    if server.ending.lock().take().is_some() && finish(server, plan).is_err() {
+        server.pause.end();
+        server.registry.nudge_all();
+    }
+}
+
+/// The final snapshot could not be written.
+#[derive(Debug, Clone, Copy)]
+pub struct SaveFailed;
+
+/// Saves, if that is asked for, and ends. `Err`: the snapshot could not be written, and the server goes on.
+pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
+    if let Some(job) = server.snapshots.job() {
+        tracing::warn!("There is a snapshot under way. Cancelling it...");
+        job.cancel.store(true, Release);
+        while server.snapshots.job().is_some() {
+            clock::pause_us(1000);
+        }
+    }
+    let saves = plan.save.unwrap_or_else(|| !server.config.save_points().is_empty());
+    if saves {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        // One for replicas may be under way, which ends soon.
+        let mut tries = 0;
+        while let Err(e) = save::save_now(server) {
+            if e.kind() == std::io::ErrorKind::ResourceBusy && tries < 5000 {
+                tries += 1;
+                clock::pause_us(1000);
+                continue;
+            }
+            tracing::warn!("Error trying to save the DB, can't exit: {e}");
+            if !plan.force {
+                return Err(SaveFailed);
+            }
+            break;
+        }
+    }
+    server.shut_down();
     Ok(())
 }

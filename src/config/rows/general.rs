@@ -59,13 +59,11 @@ rows! {
     /// Milliseconds before a running script lets other clients see -BUSY; 0 for never.
     "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE | DORMANT;
     /// Seconds to wait for replicas when shutting down.
-    "shutdown-timeout": Int(0, I32), = "10", MUTABLE | DORMANT;
+    "shutdown-timeout": Int(0, I32), = "10", MUTABLE, shutdown_timeout -> u32;
     /// How SIGINT shuts down.
-    "shutdown-on-sigint": Flags(SHUTDOWN), = "default", MUTABLE => only(["default", "nosave", "now", "force", "nosave now", "nosave force", "now force", "nosave now force"],
-            "there is no persistence to save to"), shutdown_on_sigint -> i64;
+    "shutdown-on-sigint": Flags(SHUTDOWN), = "default", MUTABLE, shutdown_on_sigint -> i64;
     /// How SIGTERM shuts down.
-    "shutdown-on-sigterm": Flags(SHUTDOWN), = "default", MUTABLE => only(["default", "nosave", "now", "force", "nosave now", "nosave force", "now force", "nosave now force"],
-            "there is no persistence to save to"), shutdown_on_sigterm -> i64;
+    "shutdown-on-sigterm": Flags(SHUTDOWN), = "default", MUTABLE, shutdown_on_sigterm -> i64;
     /// Who may use DEBUG.
     "enable-debug-command": Enum(ALLOW), = "no", IMMUTABLE, enable_debug_command -> Allow;
     /// Who may change protected options with CONFIG SET.

@@ -1,5 +1,5 @@
-//! Snapshots and the append-only file: not there yet, so only the values that leave them off are taken; settings that
-//! merely tune them are kept for later.
+//! Snapshots and the append-only file. The latter is not there yet, so only the value that leaves it off is taken; settings
+//! that merely tune it are kept for later.
 
 use crate::config::enums::FSYNC;
 use crate::config::kind::Kind::*;
@@ -9,11 +9,11 @@ const I32: i64 = i32::MAX as i64;
 
 rows! {
     /// Snapshot after so many seconds with so many changes; "" for never.
-    "save": Save, = "", MUTABLE => only([""], "snapshots are not supported; use save \"\"");
+    "save": Save, = "3600 1 300 100 60 10000", MUTABLE;
     /// The name of the snapshot file.
-    "dbfilename": Text(dbfilename), = "dump.rdb", MUTABLE | PROTECTED | DORMANT;
+    "dbfilename": Text(dbfilename), = "dump.rdb", MUTABLE | PROTECTED, dbfilename -> Vec<u8>;
     /// Refuse writes after a failed snapshot.
-    "stop-writes-on-bgsave-error": Bool, = "yes", MUTABLE | DORMANT;
+    "stop-writes-on-bgsave-error": Bool, = "yes", MUTABLE, stop_writes_on_bgsave_error -> bool;
     /// Compress strings in snapshots.
     "rdbcompression": Bool, = "yes", MUTABLE, rdbcompression -> bool;
     /// End snapshots with a checksum.
@@ -21,11 +21,11 @@ rows! {
     /// Remove snapshots that were only made for replicas.
     "rdb-del-sync-files": Bool, = "no", MUTABLE | DORMANT;
     /// Write snapshots to disk in steps.
-    "rdb-save-incremental-fsync": Bool, = "yes", MUTABLE | DORMANT;
+    "rdb-save-incremental-fsync": Bool, = "yes", MUTABLE, rdb_save_incremental_fsync -> bool;
     /// Microseconds to wait after each saved key, for tests.
-    "rdb-key-save-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN | DORMANT;
+    "rdb-key-save-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN, rdb_key_save_delay -> i64;
     /// Microseconds to wait after each loaded key, for tests.
-    "key-load-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN | DORMANT;
+    "key-load-delay": Int(i32::MIN as i64, I32), = "0", MUTABLE | HIDDEN, key_load_delay -> i64;
     /// Bytes loaded between looks at clients, for tests.
     "loading-process-events-interval-bytes": Int(1024, I32), = "2097152", MUTABLE | HIDDEN | DORMANT;
     /// Log every write to a file.

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{Writer, form_of, opcode, write_body};
-use crate::base::crc64;
+use crate::base::{clock, crc64};
 use crate::keyspace::snapshot::{Busy, Encode, Progress, Snapshot, Stats};
 use crate::keyspace::{EntryRef, Keyspace, NO_EXPIRY, access};
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub history: History,
     /// Unix time, ms.
     pub now: i64,
+    /// Microseconds to wait after each key, for tests.
+    pub delay_us: i64,
 }
 
 /// What is known at the cut.
@@ -121,6 +123,8 @@ pub struct FileSnapshot {
     snapshot: Snapshot,
     head: Vec<u8>,
     checksum: bool,
+    delay_us: u64,
+    progress: Arc<Progress>,
 }
 
 impl FileSnapshot {
@@ -132,18 +136,27 @@ impl FileSnapshot {
         at_cut: impl FnOnce() -> (Head, T),
     ) -> Result<(FileSnapshot, T), Busy> {
         let encoders = move || Box::new(Records { options }) as Box<dyn Encode>;
-        let (snapshot, (head, result)) = Snapshot::begin(ks, &encoders, progress, |_| at_cut())?;
-        Ok((FileSnapshot { snapshot, head: head.encode(), checksum: options.checksum }, result))
+        let (snapshot, (head, result)) = Snapshot::begin(ks, &encoders, progress.clone(), |_| at_cut())?;
+        let (checksum, delay_us) = (options.checksum, options.delay_us.max(0) as u64);
+        Ok((FileSnapshot { snapshot, head: head.encode(), checksum, delay_us, progress }, result))
     }
     /// Writes it, in pieces. Ends early with the error of the sink, or if `cancel` is set.
     pub fn run(self, cancel: &AtomicBool, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Stats> {
         let (mut crc, checksum) = (0, self.checksum);
-        let mut bytes = 0;
+        let (mut bytes, mut waited_for) = (0, 0);
         let mut put = |chunk: &[u8]| {
             if checksum {
                 crc = crc64::update(crc, chunk);
             }
             bytes += chunk.len() as u64;
+            let keys = self.progress.done.load(Relaxed) as u64;
+            let mut wait = (keys - waited_for) * self.delay_us;
+            waited_for = keys;
+            while wait > 0 && !cancel.load(Relaxed) {
+                let step = wait.min(1000);
+                clock::pause_us(step);
+                wait -= step;
+            }
             sink(chunk)
         };
         put(&self.head)?;

@@ -7,6 +7,9 @@
 mod decode;
 mod encode;
 pub mod file;
+pub mod load;
+mod old;
+mod skip;
 
 pub use decode::{BadPayload, Reader, read_value};
 pub use encode::{Writer, form_of, write_body, write_value};
@@ -18,8 +21,14 @@ pub const VERSION_FIELD_EXPIRY: u16 = 80;
 
 /// What stands between values in a file.
 pub mod opcode {
+    /// How many keys a slot has.
+    pub const SLOT_INFO: u8 = 244;
     /// A function library, as its source.
     pub const FUNCTION2: u8 = 245;
+    /// A function library, in a form of a release candidate.
+    pub const FUNCTION_PRE_GA: u8 = 246;
+    /// Data of a module.
+    pub const MODULE_AUX: u8 = 247;
     /// The LFU counter of the next key.
     pub const FREQ: u8 = 249;
     /// The idle time of the next key, seconds.
@@ -46,10 +55,31 @@ mod kind {
     pub const ZSET: u8 = 3;
     pub const HASH: u8 = 4;
     pub const ZSET_2: u8 = 5;
+    pub const HASH_ZIPMAP: u8 = 9;
+    pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
+    pub const ZSET_ZIPLIST: u8 = 12;
+    pub const HASH_ZIPLIST: u8 = 13;
+    pub const LIST_QUICKLIST: u8 = 14;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
     pub const SET_LISTPACK: u8 = 20;
+    /// Valkey's, with an expiry of each field. (Redis used the number for a form that it never released.)
     pub const HASH_2: u8 = 22;
+    /// Redis 7.4's, with an expiry of each field.
+    pub const HASH_METADATA: u8 = 24;
+    /// The same, packed.
+    pub const HASH_LISTPACK_EX: u8 = 25;
+}
+
+/// The name of a type byte, for messages about one that is not known.
+pub fn type_name(kind: u8) -> &'static str {
+    match kind {
+        6 | 7 => "module value",
+        15 | 19 | 21 => "stream",
+        23 => "packed hash with field expiry of a release candidate",
+        26.. => "type of a newer version",
+        _ => "unknown type",
+    }
 }

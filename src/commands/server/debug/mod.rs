@@ -5,6 +5,7 @@
 
 mod digest;
 mod keys;
+mod persistence;
 mod protocol;
 pub mod switches;
 
@@ -77,6 +78,7 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.out.ok();
         }
         (b"structsize", []) => structsize(cx),
+        (b"reload", options) => return persistence::reload(cx, options),
         (_, values) => switch(cx, &name, values)?,
     }
     Ok(())

@@ -35,7 +35,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("server", true, sections::server),
     ("clients", true, sections::clients),
     ("memory", true, memory::write),
-    ("persistence", true, sections::persistence),
+    ("persistence", true, crate::commands::persistence::info::write),
     ("stats", true, sections::stats),
     ("replication", true, crate::commands::replication::info::write),
     ("cpu", true, sections::cpu),

@@ -96,28 +96,6 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     text.field("total_blocking_keys_on_nokey", 0);
 }
 
-/// Snapshots and the append-only file do not exist; agents still look for the fields.
-pub(super) fn persistence(cx: &Ctx<'_>, text: &mut Text) {
-    text.section("Persistence");
-    text.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
-    text.ratio("current_fork_perc", 0.0);
-    text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    text.field("rdb_changes_since_last_save", cx.server.dirty());
-    text.field("rdb_bgsave_in_progress", 0);
-    text.field("rdb_last_save_time", cx.server.started / 1000);
-    text.field("rdb_last_bgsave_status", "ok");
-    text.field("rdb_last_bgsave_time_sec", -1);
-    text.field("rdb_current_bgsave_time_sec", -1);
-    text.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    text.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    text.field("aof_last_rewrite_time_sec", -1);
-    text.field("aof_current_rewrite_time_sec", -1);
-    text.field("aof_last_bgrewrite_status", "ok");
-    text.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    text.field("aof_last_write_status", "ok");
-    text.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
-}
-
 pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     let sum = |counter: fn(&ThreadStats) -> &Counter| cx.server.metrics.sum(counter);
     let per_second = |at: usize| cx.server.rates.per_second(at);

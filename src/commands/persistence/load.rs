@@ -1,0 +1,123 @@
+//! Loading: at the start, from a primary, and for DEBUG RELOAD.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+
+use crate::base::clock;
+use crate::commands::Server;
+use crate::commands::gate::bits;
+use crate::keyspace::Keyspace;
+use crate::metrics::Metrics;
+use crate::persist::rdb::load::{Load, LoadError, Loaded, load};
+
+/// How a file is taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Keys that are there already are replaced; else they are an error.
+    pub replace: bool,
+    /// Keys whose time is over are loaded all the same.
+    pub keep_expired: bool,
+}
+
+/// Loads an RDB file into a keyspace, on all cores. Says nothing to clients: see [`Announced`].
+pub fn into(
+    server: &'static Server,
+    (ks, metrics): (&'static Keyspace, &Metrics),
+    reader: impl Read,
+    how: How,
+    cancel: &AtomicBool,
+) -> Result<Loaded, LoadError> {
+    let spares: Vec<_> = (0..server.config.workers().max(1)).map(|_| metrics.spare()).collect();
+    let stats: Vec<_> = spares.iter().map(|s| s.stats).collect();
+    let load_how = Load {
+        into: ks,
+        tuning: server.tuning(),
+        limits: server.limits(),
+        now: clock::now_ms(),
+        keep_expired: how.keep_expired,
+        replace: how.replace,
+        checksum: server.config.rdbchecksum(),
+        delay_us: server.config.key_load_delay(),
+        progress: &server.loading.done,
+        cancel,
+    };
+    let result = load(reader, load_how, &stats);
+    if let Ok(loaded) = &result {
+        server.loading.last_keys.store(loaded.keys, Release);
+        server.loading.last_expired.store(loaded.expired, Release);
+    }
+    result
+}
+
+/// While it lives, clients are told that data are being loaded.
+pub struct Announced(&'static Server);
+
+impl Announced {
+    /// Loading begins. `total`: bytes, if known. `aside`: the old data serve on.
+    pub fn begin(server: &'static Server, total: u64, aside: bool) -> Announced {
+        server.loading.begin(total, aside);
+        if !aside {
+            server.gate.set(bits::LOADING, true);
+        }
+        Announced(server)
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.loading.end();
+        self.0.gate.set(bits::LOADING, false);
+    }
+}
+
+/// Loads the snapshot at the start, if there is one. The error says which file, and what is wrong with it.
+pub fn at_start(server: &'static Server) -> Result<(), String> {
+    let path = super::save::path(server);
+    let failed = |e: &dyn std::fmt::Display| {
+        format!("Fatal error loading the DB, check server logs. Exiting: {}: {e}", path.display())
+    };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(&e)),
+    };
+    let total = file.metadata().map(|m| m.len()).map_err(|e| failed(&e))?;
+    let _announced = Announced::begin(server, total, false);
+    let start = clock::mono_ns();
+    let how = How { keep_expired: server.repl.link.is_replica(), ..How::default() };
+    let loaded =
+        into(server, (server.keyspace, &server.metrics), file, how, &AtomicBool::new(false)).map_err(|e| failed(&e))?;
+    if !loaded.functions.is_empty() {
+        return Err(failed(&"the file has function libraries, which this version does not know"));
+    }
+    let seconds = (clock::mono_ns() - start) as f64 / 1e9;
+    tracing::info!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}. DB loaded from disk: {seconds:.3} seconds",
+        loaded.keys,
+        loaded.expired
+    );
+    server.snapshots.saved_changes.store(server.dirty(), Release);
+    resume_history(server, &loaded);
+    Ok(())
+}
+
+/// A replica that restarts goes on with the history that its snapshot belongs to.
+fn resume_history(server: &'static Server, loaded: &Loaded) {
+    let (Some(id), Some(offset)) = (loaded.aux("repl-id"), loaded.aux("repl-offset").and_then(|o| o.parse().ok()))
+    else {
+        return;
+    };
+    if id.len() == 40 && server.repl.link.is_replica() {
+        server.repl.adopt(id);
+        server.repl.log.restart(offset);
+    }
+}
+
+/// Opens a file that was written for this purpose, with its length.
+pub fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
