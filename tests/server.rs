@@ -17,7 +17,6 @@ fn a_bad_configuration_ends_with_status_1_and_names_its_place() {
     let text = fails(&[&file]);
     assert!(text.contains("at line 3") && text.contains(&file) && text.contains("maxclients: argument"), "{text}");
     assert!(fails(&["--no-such-option", "1"]).contains("no-such-option"));
-    assert!(fails(&["--appendonly", "yes"]).contains("append-only file is not supported"));
     assert!(fails(&["/no/such/file.conf"]).contains("No such file"));
 }
 

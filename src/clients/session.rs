@@ -138,6 +138,8 @@ pub struct Session {
     pub internal: bool,
     /// The stream is the primary's: keys are there until it says that they are not.
     pub primary: bool,
+    /// The stream is a file of what was done before.
+    pub replaying: bool,
     /// What it told of itself as a replica.
     pub replica: Option<Arc<Replica>>,
     /// It asked for the log, and how that goes on.
@@ -169,6 +171,7 @@ impl Session {
             serving: false,
             internal: false,
             primary: false,
+            replaying: false,
             replica: None,
             sync: None,
             written: 0,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 
 use super::gate::Gate;
 use super::lookup::Lookup;
+use super::persistence::aof::Aof;
 use super::persistence::status::{Loading, Snapshots};
 use super::server::debug::switches::Switches;
 use super::server::shutdown::Plan;
@@ -28,6 +29,9 @@ pub mod rate {
     pub const OUTPUT: usize = 2;
     pub const TURNS: usize = 3;
 }
+
+/// Loads the append-only file.
+pub type Replay = fn(&'static Server) -> Result<(), String>;
 
 /// A keyspace for data that are to take the place of the others once they are whole.
 pub struct Aside {
@@ -73,8 +77,12 @@ pub struct Server {
     pub repl: Replication,
     /// Snapshots on disk.
     pub snapshots: Snapshots,
+    /// The append-only file.
+    pub aof: Aof,
     /// Loading of data.
     pub loading: Loading,
+    /// Executes the append-only file, for DEBUG LOADAOF: what executes stands above what asks for it.
+    pub replay: OnceLock<Replay>,
     /// An end that waits for replicas, and until when (unix ms).
     pub ending: Mutex<Option<(Plan, i64)>>,
     aside: OnceLock<Aside>,
@@ -116,7 +124,9 @@ impl Server {
             gate: Gate::default(),
             repl,
             snapshots: Snapshots::new(clock::now_ms()),
+            aof: Aof::default(),
             loading: Loading::default(),
+            replay: OnceLock::new(),
             ending: Mutex::default(),
             aside: OnceLock::new(),
             stopping: AtomicBool::new(false),

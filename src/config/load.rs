@@ -322,7 +322,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_and_what_leaves_it_off_is_taken() {
         for bad in [
-            ["--appendonly", "yes"],
             ["--cluster-enabled", "yes"],
             ["--tls-port", "6380"],
             ["--aclfile", "users.acl"],

@@ -28,7 +28,7 @@ impl Worker {
     pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
         self.trusted = session.internal;
         self.refresh();
-        self.fx.ignore_expiry = session.primary;
+        self.fx.ignore_expiry = session.primary || session.replaying;
         let mut now = turn.now;
         self.passed_on = 0;
         let (mut done, mut at) = (0, 0);

@@ -69,10 +69,14 @@ pub struct Worker {
 impl Worker {
     /// The worker of the calling thread.
     pub fn new(server: &'static Server, id: usize) -> Worker {
+        Worker::with_stats(server, id, server.metrics.thread())
+    }
+    /// The worker of a thread that has counters already.
+    pub fn with_stats(server: &'static Server, id: usize, stats: &'static ThreadStats) -> Worker {
         Worker {
             id,
             server,
-            stats: server.metrics.thread(),
+            stats,
             held: server.keyspace.held(),
             fx: Effects::default(),
             tuning: server.tuning(),

@@ -1,3 +1,4 @@
 //! Data as bytes that outlive the process or travel to another.
 
+pub mod aof;
 pub mod rdb;

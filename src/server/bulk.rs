@@ -15,7 +15,7 @@ use super::link::{Wire, failed};
 use crate::base::{clock, crc64};
 use crate::commands::Server;
 use crate::commands::persistence::load::{self, How};
-use crate::commands::persistence::save;
+use crate::commands::persistence::{aof, save};
 use crate::commands::replication::role;
 use crate::config::enums::DisklessLoad;
 use crate::exec::Worker;
@@ -158,7 +158,7 @@ pub(super) async fn receive(
     server.repl.log.restart(offset);
     server.repl.log.start();
     server.snapshots.saved_changes.store(server.dirty(), Release);
-    Ok(())
+    tokio::task::spawn_blocking(move || aof::restart(server)).await.map_err(|e| failed(e.to_string()))
 }
 
 /// Whether the primary is still the one to follow.

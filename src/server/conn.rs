@@ -31,6 +31,7 @@ use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::exec::{Stop, Turn};
 use crate::metrics::ThreadStats;
+use crate::persist::aof::Writer;
 use crate::resp::{Arg, Decoder, Limits, Out, Step};
 
 /// Requests decoded before they are executed.
@@ -85,6 +86,8 @@ struct Conn {
     pending: bool,
     /// What it is sent as a replica.
     feed: Option<Feed>,
+    /// Replies wait until the append-only file is on disk up to here.
+    hold: Option<u64>,
 }
 
 /// Why a connection woke up.
@@ -128,6 +131,7 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
         paused: false,
         pending: false,
         feed: None,
+        hold: None,
     };
     conn.run().await;
     conn.leave();
@@ -198,7 +202,7 @@ impl Conn {
     }
     /// Waits for mail, for the socket, or for a deadline.
     async fn wait(&mut self) -> io::Result<Wake> {
-        let roomy = self.has_room();
+        let roomy = self.has_room() && self.hold.is_none();
         if self.pending && !self.is_blocked() && roomy {
             // More requests are here already; others first.
             tokio::task::yield_now().await;
@@ -208,11 +212,18 @@ impl Conn {
         let may_read = roomy && self.session.close == Close::No;
         let feeds = self.out.len() < MAX_FEED;
         let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
-        let (server, feed) = (self.server, &mut self.feed);
+        let (server, feed, hold) = (self.server, &mut self.feed, self.hold);
         let shared = &self.shared;
         let mut waiting = std::pin::pin!(poll_fn(|cx| {
             if session.client.mailbox.poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Mail));
+            }
+            if let Some(offset) = hold {
+                return match server.aof.writer() {
+                    Some(writer) => writer.poll_synced(offset, cx).map(|()| Ok(Wake::Writable)),
+                    // It was turned off meanwhile, which made it lasting.
+                    None => Poll::Ready(Ok(Wake::Writable)),
+                };
             }
             if unsent && let Poll::Ready(r) = stream.poll_write_ready(cx) {
                 return Poll::Ready(r.map(|()| Wake::Writable));
@@ -312,8 +323,12 @@ impl Conn {
             out.shrink(KEEP_OUT);
             return false;
         }
+        if let Some(writer) = always(self.server) {
+            self.hold = hold(&writer, self.session.written);
+        }
         if self.out.is_empty()
             && !out.is_empty()
+            && self.hold.is_none()
             && let Err(e) = send(&self.stream, out, &self.session, exec)
         {
             tracing::debug!("Writing to client: {e}");
@@ -352,6 +367,9 @@ impl Conn {
             }
         }
         c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+        if let Some(writer) = always(self.server) {
+            self.hold = hold(&writer, self.session.written);
+        }
     }
 
     /// Takes what others sent.
@@ -365,6 +383,10 @@ impl Conn {
                         self.out.raw(&bytes);
                     }
                     self.end_wait();
+                    // What another connection did for this one is in the log by now.
+                    if let Some(writer) = always(self.server) {
+                        self.hold = hold(&writer, self.server.repl.log.end());
+                    }
                 }
             }
         }
@@ -428,7 +450,12 @@ impl Conn {
             self.note_overflow(self.shared.borrow().exec.stats);
             return false;
         }
-        if !self.out.is_empty() {
+        if let Some(offset) = self.hold
+            && self.server.aof.writer().is_none_or(|w| w.synced() >= offset)
+        {
+            self.hold = None;
+        }
+        if !self.out.is_empty() && self.hold.is_none() {
             let mut guard = self.shared.borrow_mut();
             if let Err(e) = send(&self.stream, &mut self.out, &self.session, &mut guard.exec) {
                 tracing::debug!("Writing to client: {e}");
@@ -511,6 +538,19 @@ impl Conn {
         }
         self.server.registry.remove(client.id);
     }
+}
+
+/// The append-only file, if replies wait for it.
+fn always(server: &Server) -> Option<Arc<Writer>> {
+    if !server.config.appendonly() || server.config.appendfsync() != 1 {
+        return None;
+    }
+    server.aof.writer()
+}
+
+/// What replies after writes up to `written` wait for.
+fn hold(writer: &Writer, written: u64) -> Option<u64> {
+    (writer.synced() < written).then_some(written)
 }
 
 fn c_sizes(client: &Client, used: usize, capacity: usize) {

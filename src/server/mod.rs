@@ -16,6 +16,7 @@ mod listen;
 pub mod log;
 mod notify;
 mod periodic;
+mod replay;
 mod signals;
 mod stream;
 mod sync;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
 use crate::commands::gate::bits;
-use crate::commands::persistence::{load, save};
+use crate::commands::persistence::{aof, load, save};
 use crate::commands::replication::role;
 use crate::config::Config;
 use crate::repl::Primary;
@@ -50,6 +51,7 @@ pub fn run(config: Config) -> ExitCode {
         os::disable_huge_pages();
     }
     let server = Server::new(config);
+    let _ = server.replay.set(|server| replay::load_files(server, &server.aof.manifest()));
     match serve(server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -96,6 +98,9 @@ fn serve(server: &'static Server) -> Result<(), String> {
     })?;
     notify::stopping();
     workers.join();
+    if let Some(writer) = server.aof.writer() {
+        writer.stop();
+    }
     listen::remove_socket(config);
     drop(pid_file);
     tracing::info!("Dunlin is now ready to exit, bye bye...");
@@ -105,7 +110,17 @@ fn serve(server: &'static Server) -> Result<(), String> {
 /// Loads what is on disk, while clients are told to wait.
 async fn load_data(server: &'static Server) -> Result<(), String> {
     server.gate.set(bits::LOADING, true);
-    let loaded = tokio::task::spawn_blocking(move || load::at_start(server)).await;
+    let loaded = tokio::task::spawn_blocking(move || {
+        if server.config.appendonly() {
+            if !replay::load(server)? && save::path(server).exists() {
+                tracing::warn!("appendonly is on and there is no append-only file: the snapshot is not loaded");
+            }
+            aof::open_at_start(server)
+        } else {
+            load::at_start(server)
+        }
+    })
+    .await;
     server.gate.set(bits::LOADING, false);
     loaded.map_err(|e| e.to_string())?
 }
@@ -154,6 +169,18 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
         }
         "stop-writes-on-bgsave-error" | "save" => {
             save::review_gate(server);
+            Ok(())
+        }
+        "appendonly" if config.appendonly() => aof::turn_on(server),
+        "appendonly" => {
+            aof::turn_off(server);
+            Ok(())
+        }
+        "appendfsync" | "aof-timestamp-enabled" => {
+            if let Some(writer) = server.aof.writer() {
+                writer.set_fsync(aof::policy(server));
+                writer.set_timestamps(config.aof_timestamp_enabled());
+            }
             Ok(())
         }
         "repl-backlog-size" => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::clients::flags;
 use crate::commands::Server;
-use crate::commands::persistence::save;
+use crate::commands::persistence::{aof, save};
 use crate::commands::server::shutdown;
 
 /// Rates are sampled this often.
@@ -37,6 +37,7 @@ pub async fn run(server: &'static Server) {
         }
         evict_clients(server);
         save::cron(server, now);
+        aof::cron(server, now);
         shutdown::cron(server, now);
         if tick.is_multiple_of(10) {
             close_idle(server, now);

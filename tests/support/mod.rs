@@ -143,6 +143,11 @@ impl Value {
         }
     }
 
+    /// Its text, or this in place of nothing.
+    pub fn text_or(&self, other: &str) -> String {
+        if *self == Value::Nil { other.to_owned() } else { self.text() }
+    }
+
     /// Its elements.
     pub fn items(&self) -> &[Value] {
         match self {

@@ -36,13 +36,27 @@ pub fn write(cx: &Ctx<'_>, text: &mut Text) {
     text.field("rdb_last_cow_size", 0);
     text.field("rdb_last_load_keys_expired", loading.last_expired.load(Relaxed));
     text.field("rdb_last_load_keys_loaded", loading.last_keys.load(Relaxed));
-    text.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    text.field("aof_last_rewrite_time_sec", -1);
-    text.field("aof_current_rewrite_time_sec", -1);
-    text.field("aof_last_bgrewrite_status", "ok");
-    text.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    text.field("aof_last_write_status", "ok");
+    let aof = &server.aof;
+    let (rewrite, writer) = (aof.rewrite(), aof.writer());
+    text.field("aof_enabled", u8::from(cx.config().appendonly()));
+    text.field("aof_rewrite_in_progress", u8::from(rewrite.is_some()));
+    text.field("aof_rewrite_scheduled", u8::from(aof.scheduled.load(Relaxed)));
+    text.field("aof_last_rewrite_time_sec", aof.last_seconds.load(Relaxed) - 1);
+    text.field("aof_current_rewrite_time_sec", rewrite.map_or(-1, |r| (now - r.started) / 1000));
+    text.field("aof_last_bgrewrite_status", if aof.failed.load(Relaxed) { "err" } else { "ok" });
+    text.field("aof_rewrites", aof.rewrites.load(Relaxed));
+    text.field("aof_rewrites_consecutive_failures", aof.failures.load(Relaxed));
+    let failing = writer.as_ref().is_some_and(|w| w.is_failing());
+    text.field("aof_last_write_status", if failing { "err" } else { "ok" });
     text.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if let Some(w) = writer {
+        text.field("aof_current_size", w.size());
+        text.field("aof_base_size", aof.base_size.load(Relaxed));
+        text.field("aof_pending_rewrite", 0);
+        text.field("aof_buffer_length", w.pending());
+        text.field("aof_pending_bio_fsync", 0);
+        text.field("aof_delayed_fsync", w.delayed.load(Relaxed));
+    }
     if is_loading || aside {
         let (total, done) = (loading.total.load(Relaxed), loading.done.load(Relaxed));
         let started = loading.started.load(Relaxed);

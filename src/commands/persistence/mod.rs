@@ -1,5 +1,6 @@
 //! Persistence: snapshots on disk, loading.
 
+pub mod aof;
 pub mod info;
 pub mod load;
 pub mod save;
@@ -8,4 +9,4 @@ pub mod status;
 use super::Command;
 
 /// All of them.
-pub const COMMANDS: &[&Command] = &[&save::BGSAVE, &save::LASTSAVE, &save::SAVE];
+pub const COMMANDS: &[&Command] = &[&aof::BGREWRITEAOF, &save::BGSAVE, &save::LASTSAVE, &save::SAVE];

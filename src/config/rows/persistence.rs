@@ -1,5 +1,4 @@
-//! Snapshots and the append-only file. The latter is not there yet, so only the value that leaves it off is taken; settings
-//! that merely tune it are kept for later.
+//! Snapshots and the append-only file.
 
 use crate::config::enums::FSYNC;
 use crate::config::kind::Kind::*;
@@ -29,29 +28,29 @@ rows! {
     /// Bytes loaded between looks at clients, for tests.
     "loading-process-events-interval-bytes": Int(1024, I32), = "2097152", MUTABLE | HIDDEN | DORMANT;
     /// Log every write to a file.
-    "appendonly": Bool, = "no", MUTABLE => only(["no"], "the append-only file is not supported");
+    "appendonly": Bool, = "no", MUTABLE, appendonly -> bool;
     /// The base name of the append-only files.
-    "appendfilename": Text(appendfilename), = "appendonly.aof", IMMUTABLE | DORMANT;
+    "appendfilename": Text(appendfilename), = "appendonly.aof", IMMUTABLE, appendfilename -> Vec<u8>;
     /// The directory of the append-only files.
-    "appenddirname": Text(appenddirname), = "appendonlydir", IMMUTABLE | DORMANT;
+    "appenddirname": Text(appenddirname), = "appendonlydir", IMMUTABLE, appenddirname -> Vec<u8>;
     /// How often the append-only file is forced to disk.
-    "appendfsync": Enum(FSYNC), = "everysec", MUTABLE | DORMANT;
+    "appendfsync": Enum(FSYNC), = "everysec", MUTABLE, appendfsync -> i64;
     /// Do not force to disk while a rewrite runs.
-    "no-appendfsync-on-rewrite": Bool, = "no", MUTABLE | DORMANT;
+    "no-appendfsync-on-rewrite": Bool, = "no", MUTABLE, no_appendfsync_on_rewrite -> bool;
     /// Growth in percent that starts a rewrite; 0 for none.
-    "auto-aof-rewrite-percentage": Int(0, I32), = "100", MUTABLE | DORMANT;
+    "auto-aof-rewrite-percentage": Int(0, I32), = "100", MUTABLE, auto_aof_rewrite_percentage -> u32;
     /// Least size that starts a rewrite.
-    "auto-aof-rewrite-min-size": Memory(0, i64::MAX), = "67108864", MUTABLE | DORMANT;
+    "auto-aof-rewrite-min-size": Memory(0, i64::MAX), = "67108864", MUTABLE, auto_aof_rewrite_min_size -> i64;
     /// Load a file whose end is cut off.
-    "aof-load-truncated": Bool, = "yes", MUTABLE | DORMANT;
+    "aof-load-truncated": Bool, = "yes", MUTABLE, aof_load_truncated -> bool;
     /// Start a rewritten file with a snapshot.
-    "aof-use-rdb-preamble": Bool, = "yes", MUTABLE | DORMANT;
+    "aof-use-rdb-preamble": Bool, = "yes", MUTABLE, aof_use_rdb_preamble -> bool;
     /// Note times in the file.
-    "aof-timestamp-enabled": Bool, = "no", MUTABLE | DORMANT;
+    "aof-timestamp-enabled": Bool, = "no", MUTABLE, aof_timestamp_enabled -> bool;
     /// Write a rewritten file to disk in steps.
-    "aof-rewrite-incremental-fsync": Bool, = "yes", MUTABLE | DORMANT;
+    "aof-rewrite-incremental-fsync": Bool, = "yes", MUTABLE, aof_rewrite_incremental_fsync -> bool;
     /// Keep replaced append-only files, for tests.
-    "aof-disable-auto-gc": Bool, = "no", MUTABLE | HIDDEN | DORMANT;
+    "aof-disable-auto-gc": Bool, = "no", MUTABLE | HIDDEN, aof_disable_auto_gc -> bool;
 }
 
 /// A file name without a directory.

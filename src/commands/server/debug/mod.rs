@@ -78,6 +78,7 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.out.ok();
         }
         (b"structsize", []) => structsize(cx),
+        (b"loadaof", []) => return persistence::load_aof(cx),
         (b"reload", options) => return persistence::reload(cx, options),
         (_, values) => switch(cx, &name, values)?,
     }

@@ -1,4 +1,4 @@
-//! DEBUG RELOAD: the data go to disk and come back.
+//! DEBUG RELOAD and LOADAOF: the data go to disk and come back.
 
 use std::fs::File;
 use std::sync::atomic::AtomicBool;
@@ -55,4 +55,33 @@ pub(super) fn flush_all(cx: &mut Ctx<'_>) {
     }
     cx.db.held().unlock();
     cx.db.fx.flushed = false;
+}
+
+/// `DEBUG LOADAOF`: what is in the append-only file takes the place of the data.
+pub(super) fn load_aof(cx: &mut Ctx<'_>) -> CmdResult {
+    if !cx.db.held().is_empty() {
+        return Err(Error::new("ERR DEBUG LOADAOF is not allowed inside a transaction"));
+    }
+    let server = cx.server;
+    let failed = || Error::new("ERR Error trying to load the AOF files, check server logs.");
+    let (Some(writer), Some(replay)) = (server.aof.writer(), server.replay.get()) else { return Err(failed()) };
+    // From here on nobody else changes anything.
+    let announced = load::Announced::begin(server, 0, false);
+    let mut tries = 0;
+    while (writer.pending() > 0 || writer.synced() < server.repl.log.end()) && tries < 50_000 {
+        crate::base::clock::pause_us(100);
+        tries += 1;
+    }
+    server.repl.log.set_file(None);
+    crate::commands::replication::role::review_log(server);
+    flush_all(cx);
+    let loaded = replay(server);
+    crate::commands::persistence::aof::attach_again(server, writer);
+    drop(announced);
+    loaded.map_err(|e| {
+        tracing::warn!("DEBUG LOADAOF: {e}");
+        failed()
+    })?;
+    cx.out.ok();
+    Ok(())
 }

@@ -1,0 +1,345 @@
+//! The append-only file: ours for Redis, Redis's for us, kills, full disks, spoilt files.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{Conn, Server, TempDir, Value, dunlin, free_port};
+
+fn start_in(dir: &Path, mut command: Command, args: &[&str]) -> Server {
+    let port = free_port();
+    command
+        .current_dir(dir)
+        .args(["--port", &port.to_string(), "--enable-debug-command", "yes", "--save", ""])
+        .args(args);
+    Server::run(command, port)
+}
+
+const ON: [&str; 2] = ["--appendonly", "yes"];
+
+fn redis() -> Command {
+    Command::new("redis-server")
+}
+
+fn digest(c: &mut Conn) -> String {
+    c.run("DEBUG DIGEST").text()
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let list = std::fs::read_dir(dir.join("appendonlydir")).unwrap().flatten();
+    let mut names: Vec<String> = list.map(|f| f.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Writes of all types, with transactions and expiries.
+fn work(c: &mut Conn, from: u32) {
+    for i in from..from + 300 {
+        c.run(&format!("SELECT {}", i % 3));
+        c.run(&format!("SET s{} {i} EX 10000", i % 50));
+        c.run(&format!("APPEND s{} x", i % 70));
+        c.run(&format!("RPUSH l{} {i} b", i % 20));
+        c.run(&format!("LPOP l{}", i % 30));
+        c.run(&format!("SADD set{} {i} {}", i % 10, i * 7));
+        c.run(&format!("SPOP set{}", i % 10));
+        c.run(&format!("ZADD z{} {i}.5 m{i}", i % 10));
+        c.run(&format!("HSET h{} f{i} {i}", i % 10));
+        c.run(&format!("INCRBYFLOAT float{} 0.5", i % 5));
+        c.run(&format!("SET short{} 1 PX 1", i % 5));
+        c.run("MULTI");
+        c.run(&format!("INCR n{}", i % 5));
+        c.run(&format!("DEL s{}", i % 90));
+        c.run("EXEC");
+    }
+    c.run("SELECT 0");
+}
+
+fn settle(c: &mut Conn) {
+    c.until("the short-lived keys", |c| {
+        c.run("INFO keyspace").text().lines().filter(|l| l.starts_with("db")).all(|l| {
+            let field = |name: &str| {
+                let rest = &l[l.find(name).unwrap() + name.len()..];
+                rest[..rest.find(',').unwrap()].parse::<u32>().unwrap()
+            };
+            let _ = field("keys=");
+            true
+        }) && (0..3).all(|db| {
+            c.run(&format!("SELECT {db}"));
+            (0..5).all(|i| c.run(&format!("EXISTS short{i}")).int() == 0)
+        })
+    });
+    c.run("SELECT 0");
+}
+
+#[test]
+fn redis_starts_from_our_directory_and_we_from_its() {
+    for preamble in ["yes", "no"] {
+        let dir = TempDir::new();
+        let options = [&ON[..], &["--aof-use-rdb-preamble", preamble]].concat();
+        let ours = start_in(&dir.0, dunlin(), &options);
+        let mut c = ours.connect();
+        work(&mut c, 0);
+        assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+        c.until("the rewrite", |c| c.info("aof_rewrites") == "1");
+        work(&mut c, 1000);
+        settle(&mut c);
+        let expected = digest(&mut c);
+        ours.signal("TERM");
+        assert_eq!(ours.wait(), Some(0));
+        let manifest = dir.0.join("appendonlydir/appendonly.aof.manifest");
+        let check = Command::new("redis-check-aof").arg(&manifest).output().unwrap();
+        assert!(check.status.success(), "{check:?}");
+        let theirs = start_in(&dir.0, redis(), &options);
+        let mut c = theirs.connect();
+        assert_eq!(digest(&mut c), expected, "preamble {preamble}");
+        work(&mut c, 2000);
+        c.run("BGREWRITEAOF");
+        c.until("the rewrite", |c| c.info("aof_rewrite_in_progress") == "0" && c.info("aof_rewrite_scheduled") == "0");
+        work(&mut c, 3000);
+        settle(&mut c);
+        let expected = digest(&mut c);
+        theirs.signal("TERM");
+        theirs.wait();
+        let again = start_in(&dir.0, dunlin(), &options);
+        let mut c = again.connect();
+        assert_eq!(digest(&mut c), expected, "preamble {preamble}");
+        assert_eq!(c.run("DEBUG LOADAOF").text(), "OK");
+        assert_eq!(digest(&mut c), expected);
+        c.run("SET after loading");
+        drop(again);
+    }
+}
+
+#[test]
+fn it_can_be_turned_on_and_off_while_clients_write() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &[]);
+    let mut c = server.connect();
+    work(&mut c, 0);
+    assert_eq!(c.info("aof_enabled"), "0");
+    assert_eq!(c.run("CONFIG SET appendonly yes").text(), "OK");
+    c.until("the first rewrite", |c| c.info("aof_rewrites") == "1");
+    work(&mut c, 500);
+    settle(&mut c);
+    let expected = digest(&mut c);
+    assert_eq!(c.run("CONFIG SET appendonly no").text(), "OK");
+    c.run("SET not written");
+    drop(server);
+    assert_eq!(files(&dir.0).len(), 3);
+    let server = start_in(&dir.0, dunlin(), &ON);
+    let mut c = server.connect();
+    assert_eq!(digest(&mut c), expected);
+    // Growth starts a rewrite by itself.
+    c.run("CONFIG SET auto-aof-rewrite-min-size 1000");
+    c.run("CONFIG SET auto-aof-rewrite-percentage 50");
+    work(&mut c, 900);
+    c.until("the rewrite of growth", |c| c.info("aof_rewrites") != "0");
+    settle(&mut c);
+    let expected = digest(&mut c);
+    drop(server);
+    let server = start_in(&dir.0, dunlin(), &ON);
+    assert_eq!(digest(&mut server.connect()), expected);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let dir = TempDir::new();
+    let rounds = std::env::var("DUNLIN_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
+    let mut acknowledged = [0i64; 4];
+    for round in 0..rounds {
+        let server = start_in(&dir.0, dunlin(), &[&ON[..], &["--appendfsync", "always"]].concat());
+        let mut c = server.connect();
+        for (i, n) in acknowledged.iter().enumerate() {
+            let have = |c: &mut Conn, key: &str| c.run(&format!("GET {key}{i}")).clone();
+            let value = |v: Value| if v == Value::Nil { 0 } else { v.text().parse::<i64>().unwrap() };
+            let (a, b) = (value(have(&mut c, "a")), value(have(&mut c, "b")));
+            assert!(a >= *n, "round {round}: {n} was acknowledged, {a} is there");
+            assert_eq!(a, b, "round {round}: half a transaction");
+        }
+        let port = server.port;
+        let workers: Vec<_> = (0..4)
+            .map(|i| {
+                std::thread::spawn(move || {
+                    let mut c = Conn::open(port);
+                    let mut last = 0;
+                    for _ in 0..100_000 {
+                        c.send_raw(format!("MULTI\r\nINCR a{i}\r\nINCR b{i}\r\nEXEC\r\n").as_bytes());
+                        for _ in 0..3 {
+                            if c.try_read().is_none() {
+                                return last;
+                            }
+                        }
+                        match c.try_read() {
+                            Some(reply) => last = reply.items()[0].int(),
+                            None => return last,
+                        }
+                    }
+                    last
+                })
+            })
+            .collect();
+        let before: i64 = acknowledged.iter().sum();
+        c.until("some writes", |c| {
+            let all: i64 = (0..4).map(|i| c.run(&format!("GET a{i}")).text_or("0").parse::<i64>().unwrap()).sum();
+            all > before + 40 + round * 13
+        });
+        if round % 3 == 1 {
+            c.run("BGREWRITEAOF");
+        }
+        server.signal("KILL");
+        server.wait();
+        for (n, w) in acknowledged.iter_mut().zip(workers) {
+            *n = (*n).max(w.join().unwrap());
+        }
+    }
+    assert!(acknowledged.iter().all(|n| *n > 0), "{acknowledged:?}");
+}
+
+#[test]
+fn a_file_that_ends_in_the_middle_is_cut_back_or_refused() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &ON);
+    let mut c = server.connect();
+    c.run("SET a 1");
+    c.run("SET b 2");
+    server.signal("TERM");
+    server.wait();
+    let path = dir.0.join("appendonlydir/appendonly.aof.1.incr.aof");
+    let good = std::fs::read(&path).unwrap();
+    let refused = |args: &[&str]| {
+        let port = free_port().to_string();
+        let all = [&ON[..], &["--port", &port, "--save", ""], args].concat();
+        let output = dunlin().current_dir(&dir.0).args(&all).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for tail in [&b"*3\r\n$3\r\nSET\r\n$1\r\nc"[..], b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$1\r\n3\r\n"]
+    {
+        std::fs::write(&path, [&good, tail].concat()).unwrap();
+        let text = refused(&["--aof-load-truncated", "no"]);
+        assert!(text.contains(&format!("at offset {}", good.len())) && text.contains("incr.aof"), "{text}");
+        assert_eq!(std::fs::read(&path).unwrap().len(), good.len() + tail.len(), "left alone");
+        let server = start_in(&dir.0, dunlin(), &ON);
+        assert_eq!(server.connect().run("DBSIZE").int(), 2);
+        server.signal("KILL");
+        server.wait();
+        assert_eq!(std::fs::read(&path).unwrap(), good);
+    }
+    std::fs::write(&path, [&good[..], b"*3\r\n$3\r\nSEX\r\n$1\r\na\r\n$1\r\nb\r\n"].concat()).unwrap();
+    assert!(refused(&[]).contains("Unknown command"));
+    std::fs::write(&path, [&good[..], b"hello\r\n"].concat()).unwrap();
+    let text = refused(&[]);
+    assert!(text.contains("Bad file format") && text.contains(&format!("at offset {}", good.len())), "{text}");
+    let manifest = dir.0.join("appendonlydir/appendonly.aof.manifest");
+    std::fs::write(&manifest, "file a seq 1\n").unwrap();
+    assert!(refused(&[]).contains("line 1"));
+    std::fs::write(&manifest, "file nothing.aof seq 1 type b\n").unwrap();
+    assert!(refused(&[]).contains("nothing.aof"));
+}
+
+#[test]
+fn a_directory_belongs_to_one_process() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &ON);
+    let port = free_port().to_string();
+    let output = dunlin().current_dir(&dir.0).args(["--port", &port, "--appendonly", "yes"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("appendonlydir is in use by another process"), "{text}");
+    assert_eq!(server.connect().run("PING").text(), "PONG");
+}
+
+#[test]
+fn an_old_single_file_is_taken_over() {
+    let dir = TempDir::new();
+    std::fs::write(
+        dir.0.join("appendonly.aof"),
+        "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n#TS:1700000000\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n",
+    )
+    .unwrap();
+    let server = start_in(&dir.0, dunlin(), &ON);
+    assert_eq!(server.connect().run("GET a").text(), "2");
+    assert!(!dir.0.join("appendonly.aof").exists());
+    assert_eq!(files(&dir.0), ["appendonly.aof", "appendonly.aof.1.incr.aof", "appendonly.aof.manifest"]);
+}
+
+#[test]
+fn waitaof_tells_what_is_on_disk() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &[&ON[..], &["--appendfsync", "everysec"]].concat());
+    let mut c = server.connect();
+    c.run("SET a 1");
+    assert_eq!(c.run("WAITAOF 1 0 10000"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
+    assert_eq!(c.run("WAITAOF 0 1 10"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
+    assert_eq!(c.run("WAITAOF 2 0 0").text(), "ERR value is out of range, must be between 0 and 1");
+    let replica_dir = TempDir::new();
+    let replica = start_in(&replica_dir.0, dunlin(), &ON);
+    replica.connect().run(&format!("REPLICAOF 127.0.0.1 {}", server.port));
+    c.run("CONFIG SET repl-diskless-sync-delay 0");
+    let mut r = replica.connect();
+    r.until("the link", |r| r.info("master_link_status") == "up" && r.info("aof_rewrites") == "1");
+    c.run("SET a 2");
+    assert_eq!(c.run("WAITAOF 1 1 10000"), Value::Array(vec![Value::Int(1), Value::Int(1)]));
+    drop(replica);
+    let again = start_in(&replica_dir.0, dunlin(), &ON);
+    assert_eq!(again.connect().run("GET a").text(), "2");
+}
+
+/// A small file system of its own, if this user may mount one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<SmallDisk> {
+        let path = at.join("disk");
+        std::fs::create_dir(&path).unwrap();
+        let run = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).output().ok()?;
+        run.status.success().then_some(SmallDisk(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_writes_and_loses_nothing() {
+    let dir = TempDir::new();
+    let Some(disk) = SmallDisk::mount(&dir.0) else {
+        println!("not run: this user may not mount a file system");
+        return;
+    };
+    let server = start_in(&disk.0, dunlin(), &[&ON[..], &["--appendfsync", "always"]].concat());
+    let port = server.port;
+    std::fs::write(disk.0.join("ballast"), vec![0; 400 << 10]).unwrap();
+    // The replies of writes that find no room do not come before there is some.
+    let writer = std::thread::spawn(move || {
+        let mut c = Conn::open(port);
+        let mut acknowledged = 0;
+        for i in 0..800 {
+            if c.command(&[b"SET", format!("k{i}").as_bytes(), &[b'x'; 1000]]).is_error() {
+                break;
+            }
+            acknowledged = i + 1;
+        }
+        acknowledged
+    });
+    let mut c = server.connect();
+    c.until("the full disk", |c| c.info("aof_last_write_status") == "err");
+    assert_eq!(c.run("SET a 1").text(), "MISCONF Errors writing to the AOF file");
+    assert_eq!(c.run("GET k1").text().len(), 1000, "reads go on");
+    std::fs::remove_file(disk.0.join("ballast")).unwrap();
+    c.until("the recovery", |c| c.run("SET a 1") == Value::Simple("OK".into()));
+    let acknowledged = writer.join().unwrap();
+    assert!(acknowledged > 100);
+    server.signal("KILL");
+    server.wait();
+    let server = start_in(&disk.0, dunlin(), &ON);
+    let mut c = server.connect();
+    for i in 0..acknowledged {
+        assert_eq!(c.run(&format!("EXISTS k{i}")).int(), 1, "k{i} was acknowledged");
+    }
+    assert_eq!(c.run("GET a").text(), "1");
+}
