@@ -556,3 +556,118 @@ fn replicas_that_fall_behind_are_disconnected_and_come_back() {
     assert_in_step(&primary, &replica, "after it came back");
     assert_eq!(primary.info("sync_full"), "2");
 }
+
+#[test]
+fn every_way_of_a_full_synchronization_works_under_load() {
+    for (diskless, kind) in [("no", Redis), ("no", Dunlin), ("yes", Dunlin)] {
+        for load in ["disabled", "swapdb", "on-empty-db"] {
+            let primary = Node::start(Dunlin, &["--repl-diskless-sync", diskless]);
+            let replica = Node::start(kind, &["--repl-diskless-load", load]);
+            replica.conn().run("SET old data");
+            let writers = Writers::start(primary.port(), 2);
+            writers.more(3_000);
+            replica.follow(primary.port());
+            writers.more(3_000);
+            wait("the link", || replica.info("master_link_status") == "up");
+            writers.more(1_000);
+            writers.stop();
+            assert_in_step(&primary, &replica, &format!("diskless {diskless}, load {load}"));
+            assert_eq!(replica.conn().run("EXISTS old").int(), 0);
+        }
+    }
+}
+
+/// A primary that says what it should not.
+fn false_primary(snapshot: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok).take(50) {
+            let snapshot = snapshot.clone();
+            std::thread::spawn(move || {
+                let mut buf = [0; 4096];
+                let mut asked = Vec::new();
+                while let Ok(n @ 1..) = stream.read(&mut buf) {
+                    asked.extend_from_slice(&buf[..n]);
+                    let text = String::from_utf8_lossy(&asked).into_owned();
+                    if text.contains("PSYNC") {
+                        let id = "a".repeat(40);
+                        let _ = stream.write_all(format!("+FULLRESYNC {id} 1\r\n").as_bytes());
+                        let _ = stream.write_all(&snapshot);
+                        return;
+                    }
+                    let replies = text.matches("PING").count() + text.matches("REPLCONF").count();
+                    asked.clear();
+                    let _ = stream.write_all("+OK\r\n".repeat(replies).as_bytes());
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_primary_that_sends_garbage_or_goes_away_costs_no_data() {
+    // A good snapshot first, to spoil.
+    let source = Node::start(Dunlin, &[]);
+    let mut c = source.conn();
+    c.run("DEBUG POPULATE 2000");
+    c.run("SAVE");
+    let good = std::fs::read(source._dir.0.join("dump.rdb")).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    let framed = |bytes: &[u8], length: usize| [format!("${length}\r\n").as_bytes(), bytes].concat();
+    let marked = |bytes: &[u8]| {
+        let mark = "m".repeat(40);
+        [format!("$EOF:{mark}\r\n").as_bytes(), bytes, mark.as_bytes()].concat()
+    };
+    let cases = [
+        b"hello, this is not it\r\n".to_vec(),
+        framed(&good[..good.len() / 2], good.len()),
+        framed(&flipped, flipped.len()),
+        marked(&flipped),
+        marked(&good[..good.len() / 3]),
+        marked(b"garbage"),
+        b"$EOF:short\r\n".to_vec(),
+        b"$99999999999999999999\r\n".to_vec(),
+    ];
+    for load in ["disabled", "swapdb"] {
+        for case in &cases {
+            let port = false_primary(case.clone());
+            let replica = Node::start(Dunlin, &["--repl-diskless-load", load]);
+            let mut c = replica.conn();
+            c.run("SET mine kept");
+            replica.follow(port);
+            // It tries, and tries again.
+            let mut tries = 0;
+            let mut was = String::new();
+            wait("several tries", || {
+                let state = c.run("ROLE").items()[3].text();
+                tries += u32::from(state != was);
+                was = state;
+                tries > 4
+            });
+            assert_eq!(c.run("GET mine").text(), "kept", "load {load}");
+            // A true primary is followed afterwards as if nothing had been.
+            replica.follow(source.port());
+            wait("the link", || replica.info("master_link_status") == "up");
+            assert_eq!(c.run("DBSIZE").int(), 2000);
+        }
+    }
+}
+
+#[test]
+fn published_messages_reach_the_subscribers_of_replicas() {
+    for kind in [Dunlin, Redis] {
+        let primary = Node::start(Dunlin, &[]);
+        let replica = Node::start(kind, &[]);
+        replica.follow(primary.port());
+        wait("the link", || replica.info("master_link_status") == "up");
+        let mut sub = replica.conn();
+        sub.run("SUBSCRIBE news");
+        let mut c = primary.conn();
+        wait("the log", || primary.conn().run("ROLE").items()[2].items().len() == 1);
+        c.run("PUBLISH news hello");
+        assert_eq!(sub.read().texts(), ["message", "news", "hello"]);
+    }
+}

@@ -563,6 +563,11 @@ impl<'a> Db<'a> {
         self.fx.replace(self.index, argv);
     }
 
+    /// Passes a command on to replicas that changes no data (PUBLISH).
+    pub fn share(&mut self, argv: &[&[u8]]) {
+        self.fx.share(self.index, argv);
+    }
+
     /// The locks, for code that works on slots rather than keys.
     pub fn held(&mut self) -> &mut Held {
         self.held

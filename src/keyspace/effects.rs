@@ -186,6 +186,12 @@ impl Effects {
             self.log.push(db, argv, Target::All);
         }
     }
+    /// Passes a command on to replicas that changes no data.
+    pub fn share(&mut self, db: usize, argv: &[&[u8]]) {
+        if self.logging {
+            self.log.push(db, argv, Target::Replicas);
+        }
+    }
     /// Logs nothing for the command.
     pub fn suppress(&mut self) {
         self.replaced = true;

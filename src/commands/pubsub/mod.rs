@@ -75,6 +75,7 @@ pub static PUBLISH: Command = Command::new(
     ),
     |cx, args| {
         let reached = cx.server.pubsub.publish(args[1], args[2]);
+        cx.db.share(args);
         cx.out.len_int(reached);
         Ok(())
     },
@@ -118,6 +119,7 @@ pub static SPUBLISH: Command = Command::new(
     ),
     |cx, args| {
         let reached = cx.server.pubsub.spublish(args[1], args[2]);
+        cx.db.share(args);
         cx.out.len_int(reached);
         Ok(())
     },
