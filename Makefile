@@ -7,6 +7,7 @@ SUITE ?=
 SERVER = target/release/dunlin
 
 .DEFAULT_GOAL := help
+FUZZ_SECONDS ?= 60
 .PHONY: help build run test fmt lint unit deps bench fuzz soak upstream conf clean
 
 help: ## List the targets.
@@ -41,11 +42,14 @@ bench: build ## Compare with the redis-server of this machine: requests a second
 	tools/peerbench.py -s dunlin='$(CURDIR)/$(SERVER) --port {port} --io-threads 1' \
 		-s redis='redis-server --port {port} --save ""' -t get,set -P 1,16,128 $(ARGS)
 
-fuzz: ## Run every fuzz target for a minute each (needs cargo-fuzz and a nightly toolchain).
+fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nightly toolchain).
+	@tools/fuzz_seeds.py
 	@cd fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
-		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 || exit 1; done
 
-soak: build ## Run the differential test for ten minutes, each round with a new seed.
+soak: build ## Long runs: 100 kills, links cut 20 times, the differential test for ten minutes.
+	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
+	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
 	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture
 
 upstream: build ## Run files of Valkey's own test suite: SUITE=path/to/valkey ARGS="--only unit/type".

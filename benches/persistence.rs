@@ -61,7 +61,16 @@ impl Server {
             Kind::Dunlin => Command::new(env!("CARGO_BIN_EXE_dunlin")),
             Kind::Redis => Command::new("redis-server"),
         };
-        command.args(["--port", &own, "--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]);
+        command.args([
+            "--port",
+            &own,
+            "--save",
+            "",
+            "--enable-debug-command",
+            "yes",
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
         let child = command.args(args).current_dir(dir).stdout(Stdio::null()).spawn().expect("the server starts");
         let server = Server { child, port };
         let start = Instant::now();
@@ -159,7 +168,9 @@ fn write(port: u16, keys: u64, stop: &AtomicBool) -> u64 {
             seed ^= seed >> 7;
             seed ^= seed << 17;
             let key = format!("key:{}", seed % keys);
-            bytes.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$200\r\n{value}\r\n", key.len()).as_bytes());
+            bytes.extend_from_slice(
+                format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$200\r\n{value}\r\n", key.len()).as_bytes(),
+            );
         }
         s.write_all(&bytes).expect("the server lives");
         s.read_exact(&mut reply).expect("replies");
@@ -237,7 +248,21 @@ fn cost(kind: Kind, with: &str) -> f64 {
     });
     let bench = |n: u32| {
         let status = Command::new("redis-benchmark")
-            .args(["-p", &server.port.to_string(), "-t", "set", "-P", "16", "-d", "64", "-r", "100000", "-c", "50", "-q"])
+            .args([
+                "-p",
+                &server.port.to_string(),
+                "-t",
+                "set",
+                "-P",
+                "16",
+                "-d",
+                "64",
+                "-r",
+                "100000",
+                "-c",
+                "50",
+                "-q",
+            ])
             .args(["-n", &n.to_string()])
             .stdout(Stdio::null())
             .status()
@@ -299,7 +324,10 @@ fn main() {
                 }
             }
             let [ours, theirs] = cpu.map(median);
-            println!("SET at pipeline 16, with {with}: Dunlin {ours:.0} ns, Redis {theirs:.0} ns CPU, {:.2}", ours / theirs);
+            println!(
+                "SET at pipeline 16, with {with}: Dunlin {ours:.0} ns, Redis {theirs:.0} ns CPU, {:.2}",
+                ours / theirs
+            );
         }
     }
 }

@@ -227,7 +227,7 @@ fn a_file_that_ends_in_the_middle_is_cut_back_or_refused() {
         assert_eq!(std::fs::read(&path).unwrap(), good);
     }
     std::fs::write(&path, [&good[..], b"*3\r\n$3\r\nSEX\r\n$1\r\na\r\n$1\r\nb\r\n"].concat()).unwrap();
-    assert!(refused(&[]).contains("Unknown command"));
+    assert!(refused(&[]).contains("Unknown command 'SEX' reading the append only file"));
     std::fs::write(&path, [&good[..], b"hello\r\n"].concat()).unwrap();
     let text = refused(&[]);
     assert!(text.contains("Bad file format") && text.contains(&format!("at offset {}", good.len())), "{text}");

@@ -16,7 +16,7 @@ mod listen;
 pub mod log;
 mod notify;
 mod periodic;
-mod replay;
+pub mod replay;
 mod signals;
 mod stream;
 mod sync;
@@ -85,6 +85,9 @@ fn serve(server: &'static Server) -> Result<(), String> {
         install_hook(server, acceptors.remote(&listeners));
         acceptors.listen(listeners);
         signals::install(server)?;
+        // Tools that start servers wait for these words.
+        tracing::info!("Running mode=standalone, port={}. PID: {}", config.port(), std::process::id());
+        tracing::info!("Server initialized");
         show_title(config);
         load_data(server).await?;
         link::start(server, config.workers())?;

@@ -31,7 +31,7 @@ pub fn load_files(server: &'static Server, manifest: &Manifest) -> Result<(), St
     for e in &files {
         let path = dir.join(&e.name);
         let length =
-            fs::metadata(&path).map_err(|e| format!("Can't open the append-only file {}: {e}", path.display()))?;
+            fs::metadata(&path).map_err(|e| format!("The AOF file {} can't be opened: {e}", path.display()))?;
         total += length.len();
     }
     let _announced = load::Announced::begin(server, total, false);
@@ -102,7 +102,7 @@ fn replay(server: &'static Server, worker: &mut Worker, path: &Path, last: bool)
 }
 
 /// The file on its way through. Everything before `offset` of it was executed; the buffer begins there.
-struct Replay {
+pub struct Replay {
     server: &'static Server,
     offset: u64,
     session: Session,
@@ -120,7 +120,8 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(server: &'static Server, offset: u64) -> Replay {
+    /// A file of which what comes before `offset` is loaded.
+    pub fn new(server: &'static Server, offset: u64) -> Replay {
         let mut session = Session::internal(0);
         session.replaying = true;
         Replay {
@@ -138,7 +139,12 @@ impl Replay {
     }
 
     /// Executes the whole requests in the buffer, transactions only when their end is there, and takes them out.
-    fn take(&mut self, worker: &mut Worker, buf: &mut Vec<u8>, name: &impl std::fmt::Display) -> Result<(), String> {
+    pub fn take(
+        &mut self,
+        worker: &mut Worker,
+        buf: &mut Vec<u8>,
+        name: &impl std::fmt::Display,
+    ) -> Result<(), String> {
         let limits = Limits { bulk: u64::MAX, ..Limits::default() };
         loop {
             if !self.decoder.is_partial() {
@@ -210,8 +216,9 @@ impl Replay {
         }
         let replies = self.out.take_bytes();
         if let Some(error) = replies.split(|c| *c == b'\n').find(|line| line.starts_with(b"-ERR unknown command")) {
-            let text = String::from_utf8_lossy(error);
-            return Err(format!("Unknown command reading the append only file {name}: {}", text.trim()));
+            let text = String::from_utf8_lossy(error).into_owned();
+            let command = text.split('\'').nth(1).unwrap_or_default();
+            return Err(format!("Unknown command '{command}' reading the append only file {name}"));
         }
         self.args.clear();
         self.counts.clear();

@@ -32,7 +32,7 @@ pub static RESTORE: Command = Command::new(
 /// The newest version that is read.
 const NEWEST: u16 = 80;
 /// Versions that no server writes: between Redis's and Valkey's numbers.
-const FOREIGN: std::ops::RangeInclusive<u16> = 12..=79;
+const FOREIGN: std::ops::RangeInclusive<u16> = 13..=79;
 
 fn dump(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let compress = cx.config().rdbcompression();

@@ -167,6 +167,12 @@ pub fn open_at_start(server: &'static Server) -> Result<(), String> {
         snapshot.run(&AtomicBool::new(false), |chunk| file.put(chunk)).map_err(failed)?;
         file.finish().map_err(failed)?;
         manifest.base = Some(base);
+    } else if manifest.base.is_none() && manifest.incrementals.is_empty() {
+        let base = manifest.next_base(&stem, false);
+        tracing::info!("Creating AOF base file {} on server start", base.name);
+        let note = time_note(server);
+        fs::write(dir.join(&base.name), note).map_err(failed)?;
+        manifest.base = Some(base);
     }
     if manifest.incrementals.is_empty() {
         let next = manifest.next_incremental(&stem);
@@ -336,6 +342,11 @@ fn begin(server: &'static Server) -> bool {
     }
 }
 
+/// `aof-timestamp-enabled`: what a base of commands begins with.
+fn time_note(server: &Server) -> String {
+    if server.config.aof_timestamp_enabled() { format!("#TS:{}\r\n", clock::now_ms() / 1000) } else { String::new() }
+}
+
 fn set_aof_base(head: &mut crate::persist::rdb::file::Head) {
     for (name, value) in &mut head.aux {
         if *name == "aof-base" {
@@ -422,7 +433,10 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
         let mut file = SteadyFile::new(File::create(&temporary)?, server.config.aof_rewrite_incremental_fsync());
         match base {
             Base::Rdb(snapshot) => snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?,
-            Base::Commands(snapshot) => snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?,
+            Base::Commands(snapshot) => {
+                file.put(time_note(server).as_bytes())?;
+                snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?
+            }
         };
         file.finish()
     })();

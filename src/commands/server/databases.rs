@@ -2,6 +2,7 @@
 
 use crate::base::num;
 use crate::commands::options::is;
+use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Scope};
 use crate::resp::Error;
 use crate::spec::{Cat, Flags, Group, Meta};
@@ -51,6 +52,7 @@ pub static FLUSHALL: Command = Command::new(
             let keys = cx.db.other(db).flush(lazy);
             cx.db.fx.dirty += keys;
         }
+        save::after_flush(cx.server);
         done(cx, args)
     },
 )

@@ -57,13 +57,16 @@ impl Manifest {
         if !text.ends_with(b"\n") {
             return Err("The AOF manifest file contains an unfinished line".into());
         }
+        let lines = text.split(|c| *c == b'\n').count();
         for (number, line) in text.split(|c| *c == b'\n').enumerate() {
+            let at = |what: &str| format!("{what}, line {}", number + 1);
             let wrong = |why: &str| format!("Invalid AOF manifest file format, line {}: {why}", number + 1);
-            if line.is_empty() || line[0] == b'#' {
+            if number + 1 == lines || line.first() == Some(&b'#') {
+                // What follows the last line's end, or a remark.
                 continue;
             }
             if line.len() > MAX_LINE {
-                return Err(wrong("it is too long"));
+                return Err(at("The AOF manifest file contains too long line"));
             }
             let words = crate::config::split::split(line).ok_or_else(|| wrong("unbalanced quotes"))?;
             let words: Vec<String> = words.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
@@ -79,7 +82,7 @@ impl Manifest {
                             "b" => Some(Role::Base),
                             "i" => Some(Role::Incremental),
                             "h" => Some(Role::History),
-                            _ => None,
+                            _ => return Err(at("Unknown AOF file type")),
                         }
                     }
                     // Of a newer version.
@@ -91,13 +94,13 @@ impl Manifest {
             };
             let entry = Entry { name, seq, role };
             match role {
-                Role::Base if manifest.base.is_some() => return Err(wrong("there is a base already")),
+                Role::Base if manifest.base.is_some() => return Err(at("Found duplicate base file information")),
                 Role::Base => {
                     manifest.base_seq = seq;
                     manifest.base = Some(entry);
                 }
                 Role::Incremental if seq <= manifest.incremental_seq => {
-                    return Err(wrong("Found a non-monotonic sequence number"));
+                    return Err(at("Found a non-monotonic sequence number"));
                 }
                 Role::Incremental => {
                     manifest.incremental_seq = seq;
@@ -198,7 +201,9 @@ mod tests {
             ("# c\nfile a seq 0 type b\n", "line 2"),
             ("file a/b seq 1 type b\n", "path"),
             ("file a seq 1\n", "needed"),
-            ("file a seq 1 type b\nfile b seq 2 type b\n", "base already"),
+            ("file a seq 1 type b\nfile b seq 2 type b\n", "duplicate base"),
+            ("file a seq 1 type x\n", "Unknown AOF file type"),
+            ("file a seq 1 type b\n\nfile b seq 2 type i\n", "line 2"),
             ("file a seq 2 type i\nfile b seq 1 type i\n", "non-monotonic"),
             ("file \"a seq 1 type b\n", "quotes"),
         ] {

@@ -296,7 +296,7 @@ fn cut(reader: impl Read, how: Load<'_>, send: impl Fn(Batch) -> Result<(), Load
         let sum = src.sum();
         let stored = u64::from_le_bytes(src.take(|r| r.array())?);
         if how.checksum && stored != 0 && stored != sum {
-            return Err(src.bad(format!("Wrong checksum: {sum:016x} of the data, {stored:016x} in the file")));
+            return Err(src.bad(format!("RDB CRC error: the checksum is {sum:016x}, and {stored:016x} in the file")));
         }
     }
     loaded.bytes = src.at();
