@@ -184,3 +184,26 @@ fn a_lowered_memory_limit_acts_without_waiting_for_a_command() {
     c.run("CONFIG SET maxmemory 1");
     assert_eq!(listener.read().texts()[2], "foo");
 }
+
+#[test]
+fn draws_without_end_stop_at_the_output_limit() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let mut c = server.connect();
+    c.run("SADD s a b c");
+    c.run("HSET h a 1 b 2");
+    c.run("ZADD z 1 a 2 b");
+    let before: u64 = c.info("used_memory_rss").parse().unwrap();
+    for line in [
+        "SRANDMEMBER s -9000000000000000000",
+        "HRANDFIELD h -4000000000000000000 WITHVALUES",
+        "ZRANDMEMBER z -9000000000000000000",
+    ] {
+        let mut greedy = server.connect();
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        greedy.send(&words);
+        assert!(greedy.is_closed(), "{line}");
+    }
+    let after: u64 = c.info("used_memory_rss").parse().unwrap();
+    assert!(after < before + (20 << 20), "{before} {after}");
+    assert_eq!(c.run("SRANDMEMBER s -5").items().len(), 5);
+}

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{CmdResult, Ctx, Server, options};
 use crate::base::glob;
+use crate::clients::{Close, Session};
 use crate::keyspace::{Ttl, Value, notify};
 use crate::resp::{Error, Out};
 use crate::spec::KeyFlags;
@@ -66,6 +67,23 @@ pub fn draw_count(arg: &[u8], with_pairs: bool) -> Result<i64, Error> {
         return Err(Error::new("ERR value is out of range"));
     }
     Ok(n)
+}
+
+/// Draws `n` times with repetition. A reply beyond the client's output buffer limit would not be sent: it ends the drawing,
+/// and the connection, as soon as it is passed, however many draws were asked for.
+pub fn draw(server: &Server, session: &mut Session, out: &mut Out, n: u64, mut one: impl FnMut(&mut Out)) {
+    let hard = usize::try_from(server.config.output_limit(0).hard).unwrap_or(usize::MAX);
+    let clients = server.config.maxmemory_clients();
+    let limits = [hard, clients].into_iter().filter(|limit| *limit > 0);
+    let most = limits.min().map_or(usize::MAX, |limit| limit.saturating_add(64 << 10));
+    for _ in 0..n {
+        one(out);
+        if out.len() > most {
+            session.close = Close::Now;
+            tracing::warn!("Client id={} closed for overcoming of output buffer limits.", session.client.id);
+            return;
+        }
+    }
 }
 
 /// Words of a request, some of them keys.

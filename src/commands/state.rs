@@ -160,6 +160,12 @@ impl Server {
         aside.keyspace.hooks.follow_parity(&self.keyspace.hooks);
         aside
     }
+    /// Memory that eviction could not free, and that it would only let grow: what waits for replicas beyond the backlog, and
+    /// for the append-only file.
+    pub fn uncounted_memory(&self) -> usize {
+        let file = self.aof.writer().map_or(0, |w| w.pending());
+        (self.repl.log.surplus() + file) as usize
+    }
     /// Changes of the data since the start.
     pub fn dirty(&self) -> u64 {
         self.metrics.sum(|t| &t.changes)

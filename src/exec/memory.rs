@@ -33,7 +33,12 @@ impl Worker {
     /// Evicts until memory is under the limit. False if it stays over it and nothing can be evicted. Nothing is locked.
     pub(super) fn make_room(&mut self, now: i64) -> bool {
         let limit = self.server.config.maxmemory();
-        if limit == 0 || alloc::used_memory() <= limit || self.leaves_eviction_to_primary() {
+        let used = alloc::used_memory();
+        if limit == 0
+            || used <= limit
+            || self.leaves_eviction_to_primary()
+            || used <= limit + self.server.uncounted_memory()
+        {
             return true;
         }
         self.evict_down_to(limit, now)
@@ -109,7 +114,7 @@ impl Worker {
         let samples = config.maxmemory_samples();
         let longest = patience(config.maxmemory_eviction_tenacity());
         let mut room = true;
-        while alloc::used_memory() > limit {
+        while alloc::used_memory() > limit + self.server.uncounted_memory() {
             let Worker { evictor, held, fx, stats, tuning, server, .. } = self;
             let evicted = evictor.evict_one(dbs, order, samples, |index, f| {
                 f(&mut Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE));

@@ -75,6 +75,8 @@ pub struct Log {
     end: AtomicU64,
     /// Readers that wait for more.
     sleeping: AtomicUsize,
+    /// Bytes kept for slow readers, beyond the backlog.
+    surplus: AtomicU64,
 }
 
 /// What is kept of the history: the offset of the first byte, and the number of bytes.
@@ -173,6 +175,10 @@ impl State {
             }
         }
     }
+    fn surplus(&self) -> u64 {
+        let kept = self.stream.as_ref().map_or(0, |s| self.end - s.start);
+        kept.saturating_sub(self.backlog + 2 * BLOCK as u64)
+    }
     /// Drops what is older than the backlog and read by all.
     fn trim(&mut self) {
         if let Some(stream) = &mut self.stream {
@@ -207,6 +213,7 @@ impl LogSink for Log {
         }
         scratch.shrink_to(BLOCK);
         state.scratch = scratch;
+        self.surplus.store(state.surplus(), Relaxed);
         self.end.store(state.end, Release);
     }
     fn wake(&self) {
@@ -229,6 +236,10 @@ impl Log {
     #[inline]
     pub fn end(&self) -> u64 {
         self.end.load(Acquire)
+    }
+    /// Bytes that are kept only because a reader is slow.
+    pub fn surplus(&self) -> u64 {
+        self.surplus.load(Relaxed)
     }
     /// Whether history is kept.
     pub fn is_kept(&self) -> bool {
@@ -350,6 +361,7 @@ impl Log {
             }
             state.trim();
         }
+        self.surplus.store(state.surplus(), Relaxed);
     }
     /// What comes next for a reader, which is past it then. Pending until there is something.
     pub fn poll_read(&self, id: ReaderId, cx: &mut Context<'_>) -> Poll<Vec<Bytes>> {

@@ -29,6 +29,9 @@ const READ: usize = 64 << 10;
 /// How long until the next try after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A primary that does not answer.
+const LATE: &str = "Timeout connecting to the PRIMARY...";
+
 /// Starts the thread.
 pub fn start(server: &'static Server, id: usize) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -84,6 +87,8 @@ pub(super) struct Wire {
     stream: TcpStream,
     pub(super) buf: BytesMut,
     patience: Duration,
+    /// What a timeout means at this point.
+    late: &'static str,
 }
 
 impl Wire {
@@ -92,7 +97,7 @@ impl Wire {
         encode_request(argv, &mut request);
         match timeout(self.patience, self.stream.write_all(&request)).await {
             Ok(done) => done,
-            Err(_) => Err(failed("Timeout writing to the primary")),
+            Err(_) => Err(failed(self.late)),
         }
     }
     /// Tells the primary that this end is alive.
@@ -105,7 +110,7 @@ impl Wire {
         match timeout(self.patience, self.stream.read_buf(&mut self.buf)).await {
             Ok(Ok(0)) => Err(failed("the primary closed the connection")),
             Ok(result) => result,
-            Err(_) => Err(failed("Timeout receiving from the primary")),
+            Err(_) => Err(failed(self.late)),
         }
     }
     /// The next line, without its end.
@@ -182,9 +187,9 @@ impl Following {
         self.set_state(LinkState::Connecting)?;
         let patience = Duration::from_secs(server.config.repl_timeout().max(1) as u64);
         let connected = timeout(patience, TcpStream::connect((primary.host.as_str(), primary.port))).await;
-        let stream = connected.map_err(|_| failed("Timeout connecting"))??;
+        let stream = connected.map_err(|_| failed(LATE))??;
         stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
-        let mut wire = Wire { stream, buf: BytesMut::new(), patience };
+        let mut wire = Wire { stream, buf: BytesMut::new(), patience, late: LATE };
         self.set_state(LinkState::Handshake)?;
         self.handshake(&mut wire).await?;
         match self.psync(&mut wire).await? {
@@ -207,6 +212,8 @@ impl Following {
                 tracing::info!("Full resync from primary: {id}:{offset}");
                 failover::succeed(server);
                 self.set_state(LinkState::Sync)?;
+                wire.late = "Timeout receiving bulk data from PRIMARY... If the problem persists try to set the \
+                             'repl-timeout' parameter to a larger value.";
                 bulk::receive(server, worker, self.generation, &mut wire, &id, offset).await?;
                 tracing::info!("PRIMARY <-> REPLICA sync: Finished with success");
             }

@@ -219,6 +219,18 @@ impl Conn {
         self.try_read().expect("a reply")
     }
 
+    /// Read on until the server closes the connection, or for ever: whether it did.
+    pub fn is_closed(&mut self) -> bool {
+        let mut buf = [0; 65536];
+        loop {
+            match self.read.read(&mut buf) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(e) => return e.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     /// Read a reply; nothing if the server closed the connection.
     pub fn try_read(&mut self) -> Option<Value> {
         let mut line = Vec::new();

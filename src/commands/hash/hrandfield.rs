@@ -1,9 +1,9 @@
 //! HRANDFIELD.
 
-use super::super::collections::{RO_ACCESS, draw_count, elem};
+use super::super::collections::{RO_ACCESS, draw, draw_count, elem};
 use super::super::{CmdResult, Command, Ctx, options};
 use super::now;
-use crate::resp::Error;
+use crate::resp::{Error, Out};
 use crate::spec::{Flags, Group, KeySpec, Meta};
 
 /// `HRANDFIELD key [count [WITHVALUES]]`
@@ -58,21 +58,19 @@ fn hrandfield(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         count.unsigned_abs() as usize
     };
     cx.out.array(if with_values && !nested { n * 2 } else { n });
-    let mut show = |name: crate::types::Elem<'_>, value: crate::types::Elem<'_>| {
+    let show = |out: &mut Out, name: crate::types::Elem<'_>, value: crate::types::Elem<'_>| {
         if with_values && nested {
-            cx.out.array(2);
+            out.array(2);
         }
-        elem(cx.out, name);
+        elem(out, name);
         if with_values {
-            elem(cx.out, value);
+            elem(out, value);
         }
     };
     if count >= 0 {
-        hash.sample(n, now, show);
+        hash.sample(n, now, |name, value| show(cx.out, name, value));
     } else {
-        for _ in 0..n {
-            hash.random(now, &mut show);
-        }
+        draw(cx.server, cx.session, cx.out, n as u64, |out| hash.random(now, |name, value| show(out, name, value)));
     }
     Ok(())
 }

@@ -146,6 +146,9 @@ pub fn step(server: &'static Server, now: i64) {
         }),
     };
     let Some((host, port)) = target else { return };
+    if late {
+        tracing::info!("FAILOVER to {host}:{port} time out exceeded, failing over.");
+    }
     let mut held = server.keyspace.held();
     held.lock_all();
     if server.repl.log.end() != end && !late {

@@ -2,6 +2,7 @@
 
 use crate::base::clock;
 use crate::clients::flags;
+use crate::commands::connection::kill::count_unserved;
 use crate::commands::gate::bits;
 use crate::commands::options::{self, is};
 use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
@@ -73,6 +74,7 @@ pub fn become_replica(server: &Server, primary: Primary) {
     review_log(server);
     if was_primary {
         // What they wait for will not happen here any more.
+        let counters = server.metrics.spare();
         for client in server.registry.all() {
             let waiter = client.blocked.lock().clone();
             if client.has(flags::BLOCKED)
@@ -81,6 +83,7 @@ pub fn become_replica(server: &Server, primary: Primary) {
             {
                 const TEXT: &[u8] =
                     b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+                count_unserved(server, counters.stats, &waiter, true);
                 waiter.to.deliver(TEXT.to_vec());
                 client.mailbox.close_after_reply();
             }

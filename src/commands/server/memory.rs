@@ -71,8 +71,10 @@ fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     int(out, "peak.allocated", o.peak as i64);
     int(out, "total.allocated", o.used as i64);
     int(out, "startup.allocated", o.startup as i64);
-    int(out, "replication.backlog", 0);
-    int(out, "clients.slaves", 0);
+    let surplus = cx.server.repl.log.surplus();
+    let kept = cx.server.repl.log.kept().map_or(0, |k| k.len);
+    int(out, "replication.backlog", kept.saturating_sub(surplus) as i64);
+    int(out, "clients.slaves", surplus as i64);
     int(out, "clients.normal", o.clients as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", 0);

@@ -1,6 +1,6 @@
 //! SPOP and SRANDMEMBER.
 
-use super::super::collections::{RO_ACCESS, RW_ACCESS_DELETE, draw_count, elem, limits};
+use super::super::collections::{RO_ACCESS, RW_ACCESS_DELETE, draw, draw_count, elem, limits};
 use super::super::{CmdResult, Command, Ctx, options};
 use crate::keyspace::notify;
 use crate::resp::Error;
@@ -134,12 +134,10 @@ fn srandmember(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         set.sample(n, |e| elem(cx.out, e));
     } else {
         cx.out.array(count.unsigned_abs() as usize);
-        for _ in 0..count.unsigned_abs() {
-            match set.random() {
-                Some(e) => elem(cx.out, e),
-                None => cx.out.null(),
-            }
-        }
+        draw(cx.server, cx.session, cx.out, count.unsigned_abs(), |out| match set.random() {
+            Some(e) => elem(out, e),
+            None => out.null(),
+        });
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! ZRANDMEMBER.
 
-use super::super::collections::{RO_ACCESS, draw_count, elem};
+use super::super::collections::{RO_ACCESS, draw, draw_count, elem};
 use super::super::{CmdResult, Command, Ctx, options};
 use super::{member, members_header};
 use crate::resp::Error;
@@ -45,9 +45,7 @@ fn zrandmember(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     } else {
         let n = count.unsigned_abs() as usize;
         members_header(cx.out, n, with_scores);
-        for _ in 0..n {
-            set.random(|e, score| member(cx.out, e, score, with_scores));
-        }
+        draw(cx.server, cx.session, cx.out, n as u64, |out| set.random(|e, score| member(out, e, score, with_scores)));
     }
     Ok(())
 }

@@ -130,14 +130,15 @@ pub(super) fn write(cx: &Ctx<'_>, text: &mut Text) {
     let (ratio, bytes) = o.total_fragmentation();
     text.ratio("mem_fragmentation_ratio", ratio);
     text.field("mem_fragmentation_bytes", bytes);
-    text.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_clients_slaves",
-    ]);
+    let kept = cx.server.repl.log.kept().map_or(0, |k| k.len);
+    let surplus = cx.server.repl.log.surplus();
+    text.field("mem_not_counted_for_evict", cx.server.uncounted_memory());
+    text.field("mem_replication_backlog", kept - surplus.min(kept));
+    text.field("mem_total_replication_buffers", kept);
+    text.field("mem_clients_slaves", surplus);
     text.field("mem_clients_normal", o.clients);
-    text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_cluster_links", 0);
+    text.field("mem_aof_buffer", cx.server.aof.writer().map_or(0, |w| w.pending()));
     text.field("mem_allocator", alloc::version());
     text.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
     text.field("lazyfree_pending_objects", cx.db.keyspace().lazy.pending());
