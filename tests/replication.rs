@@ -671,3 +671,62 @@ fn published_messages_reach_the_subscribers_of_replicas() {
         assert_eq!(sub.read().texts(), ["message", "news", "hello"]);
     }
 }
+
+#[test]
+fn replicas_go_on_without_a_snapshot_after_their_primary_restarted() {
+    let dir = TempDir::new();
+    let port = free_port();
+    let start = || {
+        let mut command = dunlin();
+        command.current_dir(&dir.0);
+        command.args(["--port", &port.to_string(), "--save", "3600 1", "--enable-debug-command", "yes"]);
+        command.args(["--repl-diskless-sync-delay", "0"]);
+        Server::run(command, port)
+    };
+    let primary = start();
+    let replicas = [Node::start(Dunlin, &[]), Node::start(Redis, &[])];
+    for r in &replicas {
+        r.follow(port);
+        wait("the link", || r.info("master_link_status") == "up");
+    }
+    let mut c = primary.connect();
+    c.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    c.run("SET stays 1");
+    c.run("SET goes 1 PX 1");
+    assert_eq!(c.run("WAIT 2 10000").int(), 2);
+    primary.signal("TERM");
+    assert_eq!(primary.wait(), Some(0));
+    let primary = start();
+    wait("the replicas", || primary.connect().info("sync_partial_ok") == "2");
+    let mut c = primary.connect();
+    assert_eq!((c.info("sync_full"), c.run("DBSIZE").int()), ("0".into(), 1));
+    c.run("SET more 1");
+    for r in &replicas {
+        wait("the end of the expired key", || r.conn().run("DBSIZE").int() == 2);
+        assert_eq!(r.conn().run("DEBUG DIGEST"), c.run("DEBUG DIGEST"));
+    }
+}
+
+#[test]
+fn an_orderly_end_waits_for_replicas_and_can_be_called_off() {
+    let primary = Node::start(Dunlin, &["--shutdown-timeout", "60"]);
+    let replica = Node::start(Dunlin, &[]);
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    let mut c = primary.conn();
+    wait("the replica", || c.run("WAIT 1 100").int() == 1);
+    replica.server.signal("STOP");
+    c.run("SET a 1");
+    let mut asking = primary.conn();
+    asking.send(&[b"SHUTDOWN"]);
+    wait("the wait", || primary.conn().run("INFO server").text().contains("shutdown_in_milliseconds:"));
+    assert_eq!(c.run("SHUTDOWN ABORT").text(), "OK");
+    assert_eq!(asking.read().text(), "ERR Errors trying to SHUTDOWN. Check logs.");
+    assert_eq!(c.run("SET a 2").text(), "OK", "writes go on");
+    c.send(&[b"SHUTDOWN"]);
+    wait("the wait", || primary.conn().run("INFO server").text().contains("shutdown_in_milliseconds:"));
+    replica.server.signal("CONT");
+    let Node { server, _dir } = primary;
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(replica.conn().run("GET a").text(), "2");
+}

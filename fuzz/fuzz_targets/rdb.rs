@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
         limits: server.limits(),
         now: 1_700_000_000_000,
         keep_expired: true,
+        note_expired: false,
         replace: true,
         // Else nothing but its own seeds would get past the end.
         checksum: false,

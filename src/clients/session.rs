@@ -76,6 +76,8 @@ pub struct Block {
     pub null: NullKind,
     /// WAIT: what ends the wait.
     pub acks: Option<Acks>,
+    /// SHUTDOWN: it waits for the end, or for its failure.
+    pub ending: bool,
 }
 
 /// What a client in WAIT or WAITAOF waits for.

@@ -54,6 +54,7 @@ impl<'a> Ctx<'a> {
             deadline: (timeout_ms > 0).then(|| self.db.now.saturating_add(timeout_ms)),
             null,
             acks: None,
+            ending: false,
         });
         Ok(())
     }

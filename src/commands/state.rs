@@ -1,8 +1,8 @@
 //! What all parts of the running server share.
 
 use parking_lot::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, OnceLock};
 
 use super::gate::Gate;
 use super::lookup::Lookup;
@@ -14,7 +14,7 @@ use super::table;
 use crate::base::{alloc, clock, rng};
 use crate::clients::{Pause, Registry};
 use crate::config::{Config, Policy};
-use crate::keyspace::{Keyspace, Tuning};
+use crate::keyspace::{Keyspace, Tuning, Waiter};
 use crate::metrics::{CommandLog, Metrics, Rates, Spikes};
 use crate::persist::rdb::{self, file::History};
 use crate::pubsub::PubSub;
@@ -85,6 +85,8 @@ pub struct Server {
     pub replay: OnceLock<Replay>,
     /// An end that waits for replicas, and until when (unix ms).
     pub ending: Mutex<Option<(Plan, i64)>>,
+    /// Clients in SHUTDOWN, who hear of it only if it fails.
+    pub enders: Mutex<Vec<Arc<Waiter>>>,
     aside: OnceLock<Aside>,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
@@ -128,6 +130,7 @@ impl Server {
             loading: Loading::default(),
             replay: OnceLock::new(),
             ending: Mutex::default(),
+            enders: Mutex::default(),
             aside: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),

@@ -27,6 +27,9 @@ impl Worker {
             },
             session.client.clone(),
         );
+        if block.ending {
+            self.server.enders.lock().push(waiter.clone());
+        }
         if let Some(acks) = block.acks {
             crate::commands::replication::wait::register(self.server, waiter.clone(), acks);
         }

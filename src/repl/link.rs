@@ -67,6 +67,8 @@ pub struct Link {
     pub bulk_at: AtomicI64,
     /// The database that the primary's stream has selected: a stream that is resumed does not say it again.
     pub selected: AtomicUsize,
+    /// This node has no history that a primary could know: it has just started, and empty.
+    pub blank: AtomicBool,
     /// PSYNC is to tell the primary to take over (FAILOVER).
     pub hand_over: AtomicBool,
 }

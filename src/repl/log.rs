@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use crate::keyspace::hooks::LogSink;
@@ -105,13 +105,22 @@ impl Stream {
             self.blocks.push_back(self.tail.split().freeze());
         }
     }
-    /// Drops blocks that end at or before `offset`.
+    /// Drops what is before `offset`.
     fn trim(&mut self, offset: u64) {
+        if self.blocks.is_empty() && !self.tail.is_empty() {
+            self.seal();
+        }
         while let Some(b) = self.blocks.front()
             && self.start + b.len() as u64 <= offset
         {
             self.start += b.len() as u64;
             self.blocks.pop_front();
+        }
+        if let Some(b) = self.blocks.front_mut()
+            && self.start < offset
+        {
+            b.advance((offset - self.start) as usize);
+            self.start = offset;
         }
     }
     /// The bytes from `offset` on, at least one block of them if there are any.
@@ -170,14 +179,15 @@ impl State {
         if let Some(stream) = &mut self.stream {
             stream.push(bytes);
             self.end += bytes.len() as u64;
-            if stream.blocks.len() > 1 {
+            let kept = self.end - stream.start;
+            if kept > self.backlog + BLOCK as u64 / 4 {
                 self.trim();
             }
         }
     }
     fn surplus(&self) -> u64 {
         let kept = self.stream.as_ref().map_or(0, |s| self.end - s.start);
-        kept.saturating_sub(self.backlog + 2 * BLOCK as u64)
+        kept.saturating_sub(self.backlog + BLOCK as u64)
     }
     /// Drops what is older than the backlog and read by all.
     fn trim(&mut self) {
@@ -449,7 +459,7 @@ mod tests {
         log.remove_reader(slow);
         log.append_raw(&value);
         let kept = log.kept().unwrap();
-        assert!(kept.start + kept.len == 1_001_000 && (100_000..100_000 + 3 * BLOCK as u64).contains(&kept.len));
+        assert!(kept.start + kept.len == 1_001_000 && (100_000..100_000 + BLOCK as u64).contains(&kept.len));
         assert!(log.reader_at(kept.start - 1).is_none() && log.reader_at(1_001_001).is_none());
         let id = log.reader_at(kept.start + 7).unwrap();
         let mut total = 0;

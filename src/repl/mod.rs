@@ -95,6 +95,15 @@ pub struct Counters {
     pub bytes_out: AtomicU64,
 }
 
+impl Counters {
+    /// CONFIG RESETSTAT
+    pub fn reset(&self) {
+        for n in [&self.full, &self.partial, &self.refused, &self.bytes_in, &self.bytes_out] {
+            n.store(0, Relaxed);
+        }
+    }
+}
+
 /// What a FAILOVER command asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailoverPlan {
@@ -172,6 +181,11 @@ impl Replication {
             ids.previous = previous;
             ids.previous_end = self.log.end() as i64 + 1;
         }
+    }
+    /// After a restart: a new id, which continues `id` up to `offset`.
+    pub fn continue_from(&self, id: &str, offset: u64, now: i64) {
+        *self.ids.write() = Ids { current: rng::hex_id(), previous: id.to_owned(), previous_end: offset as i64 + 1 };
+        self.alone_since.store(now, Release);
     }
     /// A replica becomes a primary: a new id, which continues the old one.
     pub fn shift(&self) {

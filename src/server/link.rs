@@ -218,6 +218,7 @@ impl Following {
                 tracing::info!("PRIMARY <-> REPLICA sync: Finished with success");
             }
         }
+        server.repl.link.blank.store(false, Release);
         self.set_state(LinkState::Connected)?;
         self.stream(worker, wire).await
     }
@@ -270,7 +271,10 @@ impl Following {
     async fn psync(&self, wire: &mut Wire) -> io::Result<Answer> {
         let repl = &self.server.repl;
         let (id, next) = (repl.ids().current, (repl.log.end() + 1).to_string());
-        if repl.link.hand_over.load(Acquire) {
+        if repl.link.blank.load(Acquire) {
+            tracing::info!("Partial resynchronization not possible (no cached primary)");
+            wire.send(&[b"PSYNC", b"?", b"-1"]).await?;
+        } else if repl.link.hand_over.load(Acquire) {
             wire.send(&[b"PSYNC", id.as_bytes(), next.as_bytes(), b"FAILOVER"]).await?;
         } else {
             tracing::info!("Trying a partial resynchronization (request {id}:{next}).");

@@ -23,6 +23,7 @@ mod sync;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Release;
 
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
@@ -73,6 +74,7 @@ fn serve(server: &'static Server) -> Result<(), String> {
     let pid_file = signals::PidFile::write(config);
     if let Some((host, port)) = config.primary_to_follow() {
         role::become_replica(server, Primary { host, port });
+        server.repl.link.blank.store(true, Release);
     }
     let workers = worker::start_all(server, config.workers())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

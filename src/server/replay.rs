@@ -59,7 +59,7 @@ fn replay(server: &'static Server, worker: &mut Worker, path: &Path, last: bool)
     let (mut buf, mut offset) = (Vec::new(), 0);
     if magic[..n].starts_with(b"REDIS0") || magic[..n].starts_with(b"VALKEY0") {
         let into = (server.keyspace, &server.metrics);
-        let how = load::How { replace: false, keep_expired: true };
+        let how = load::How { keep_expired: true, ..load::How::default() };
         let loaded = load::into(server, into, &mut file, how, &AtomicBool::new(false))
             .map_err(|e| format!("Error reading the RDB preamble of the AOF file {shown}, AOF loading aborted: {e}"))?;
         if !loaded.functions.is_empty() {

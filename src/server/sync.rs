@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::base::{clock, rng};
 use crate::clients::Stage;
 use crate::commands::Server;
 use crate::commands::gate::bits;
+use crate::commands::persistence::status::Job;
 use crate::commands::replication::{failover, role};
 use crate::persist::rdb::file::{FileSnapshot, Head};
 use crate::repl::{Candidate, Part, ReaderId};
@@ -60,7 +60,10 @@ impl Chores {
     fn run(&mut self, server: &'static Server, now: i64) {
         let (repl, config) = (&server.repl, server.config);
         let period = config.repl_ping_replica_period() as i64 * 1000;
-        if repl.online() > 0 && !repl.link.is_replica() && now - self.pinged >= period {
+        if repl.online() == 0 || self.pinged == 0 {
+            self.pinged = now;
+        }
+        if !repl.link.is_replica() && now - self.pinged >= period {
             self.pinged = now;
             let paused = server.pause.is_set() && repl.failover.lock().is_some();
             if !paused {
@@ -151,7 +154,7 @@ fn begin_snapshot(server: &'static Server, now: i64) {
         let waits = diskless
             && now - oldest < config.repl_diskless_sync_delay() * 1000
             && (enough == 0 || candidates.len() < enough);
-        if waits || server.keyspace.hooks.watching() {
+        if waits || server.keyspace.hooks.watching() || server.snapshots.job().is_some() {
             return;
         }
         // Those that cannot take a snapshot of unknown length get it by way of a file, each kind at its turn.
@@ -182,9 +185,14 @@ fn serve(server: &'static Server, chosen: Vec<Candidate>, diskless: bool) {
     let addresses: Vec<&str> = chosen.iter().map(|c| c.peer.client.addr.as_str()).collect();
     let way = if diskless { "sockets" } else { "a file" };
     tracing::info!("Starting a snapshot for synchronization by way of {way}, for replicas {}", addresses.join(", "));
-    let result = match diskless {
-        true => to_sockets(server, &chosen),
-        false => by_file(server, &chosen),
+    // To others this is a background save like any other.
+    let result = match server.snapshots.begin(false) {
+        None => Err(Failure::Busy),
+        Some(job) => {
+            let result = if diskless { to_sockets(server, &chosen, &job) } else { by_file(server, &chosen, &job) };
+            server.snapshots.end();
+            result
+        }
     };
     match result {
         Ok(()) => {}
@@ -280,12 +288,12 @@ fn head_of(server: &Server, cut: &Cut) -> Head {
     head
 }
 
-fn to_sockets(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failure> {
+fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
     let at_cut = || {
         let cut = cut(server, chosen.len());
         (head_of(server, &cut), cut)
     };
-    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), Arc::default(), at_cut);
+    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
     let mark = rng::hex_id();
     let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
@@ -296,7 +304,7 @@ fn to_sockets(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failu
         }
     }
     receivers.send(&Bytes::from(format!("$EOF:{mark}\r\n")))?;
-    snapshot.run(&AtomicBool::new(false), |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
+    snapshot.run(&job.cancel, |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
     receivers.send(&Bytes::from(mark))?;
     receivers.finish(true);
     tracing::info!("Snapshot sent to replicas");
@@ -304,12 +312,12 @@ fn to_sockets(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failu
 }
 
 /// For replicas that take only a snapshot of known length: a file first, then its bytes.
-fn by_file(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failure> {
+fn by_file(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
     let at_cut = || {
         let cut = cut(server, chosen.len());
         (head_of(server, &cut), cut)
     };
-    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), Arc::default(), at_cut);
+    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
     let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
     for (c, _) in &receivers.to {
@@ -321,7 +329,7 @@ fn by_file(server: &'static Server, chosen: &[Candidate]) -> Result<(), Failure>
     let path = std::path::PathBuf::from(format!("temp-sync-{}-{}.rdb", std::process::id(), cut.offset));
     let file = Temporary::create(path)?;
     let mut signed = clock::now_ms();
-    snapshot.run(&AtomicBool::new(false), |chunk| {
+    snapshot.run(&job.cancel, |chunk| {
         if clock::now_ms() - signed >= 1000 {
             signed = clock::now_ms();
             receivers.send(&Bytes::from_static(b"\n"))?;

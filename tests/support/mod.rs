@@ -102,6 +102,10 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        // A process of several threads takes a moment to stop.
+        while name == "STOP" && !stopped(&pid) {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -111,6 +115,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether every thread of a process stands still.
+fn stopped(pid: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.map(|t| std::fs::read_to_string(t.path().join("stat")).unwrap_or_default()).all(|stat| {
+        let state = stat.rfind(')').and_then(|end| stat[end + 1..].trim_start().chars().next());
+        state.is_none_or(|s| s == 'T')
+    })
 }
 
 /// A reply.

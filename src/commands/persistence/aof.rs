@@ -132,6 +132,12 @@ pub fn prepare(server: &Server) -> Result<Option<Manifest>, String> {
     claim(server).map_err(failed)?;
     let (dir, stem) = (directory(server), stem(server));
     if let Some(manifest) = Manifest::load(&dir, &stem)? {
+        // A move of an old single file may have been interrupted before the file itself was moved.
+        let old = manifest.base.as_ref().is_some_and(|b| b.name == stem);
+        if old && !dir.join(&stem).exists() && PathBuf::from(&stem).is_file() {
+            tracing::info!("Moving the AOF file {stem} of an old version into {}", dir.display());
+            fs::rename(&stem, dir.join(&stem)).map_err(failed)?;
+        }
         *server.aof.manifest.lock() = manifest.clone();
         return Ok(Some(manifest));
     }

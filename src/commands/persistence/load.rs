@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 use crate::base::clock;
 use crate::commands::Server;
 use crate::commands::gate::bits;
-use crate::keyspace::Keyspace;
+use crate::commands::replication::role;
+use crate::keyspace::{Keyspace, LogBuf, Target};
 use crate::metrics::Metrics;
 use crate::persist::rdb::load::{Load, LoadError, Loaded, load};
 
@@ -19,6 +20,8 @@ pub struct How {
     pub replace: bool,
     /// Keys whose time is over are loaded all the same.
     pub keep_expired: bool,
+    /// Note which keys are left out.
+    pub note_expired: bool,
 }
 
 /// Loads an RDB file into a keyspace, on all cores. Says nothing to clients: see [`Announced`].
@@ -37,6 +40,7 @@ pub fn into(
         limits: server.limits(),
         now: clock::now_ms(),
         keep_expired: how.keep_expired,
+        note_expired: how.note_expired,
         replace: how.replace,
         checksum: server.config.rdbchecksum(),
         delay_us: server.config.key_load_delay(),
@@ -86,7 +90,8 @@ pub fn at_start(server: &'static Server) -> Result<(), String> {
     let total = file.metadata().map(|m| m.len()).map_err(|e| failed(&e))?;
     let _announced = Announced::begin(server, total, false);
     let start = clock::mono_ns();
-    let how = How { keep_expired: server.repl.link.is_replica(), ..How::default() };
+    let is_replica = server.repl.link.is_replica();
+    let how = How { keep_expired: is_replica, note_expired: !is_replica, ..How::default() };
     let loaded =
         into(server, (server.keyspace, &server.metrics), file, how, &AtomicBool::new(false)).map_err(|e| failed(&e))?;
     if !loaded.functions.is_empty() {
@@ -103,16 +108,35 @@ pub fn at_start(server: &'static Server) -> Result<(), String> {
     Ok(())
 }
 
-/// A replica that restarts goes on with the history that its snapshot belongs to.
+/// Whoever restarts goes on with the history that the snapshot belongs to.
 fn resume_history(server: &'static Server, loaded: &Loaded) {
     let (Some(id), Some(offset)) = (loaded.aux("repl-id"), loaded.aux("repl-offset").and_then(|o| o.parse().ok()))
     else {
         return;
     };
-    if id.len() == 40 && server.repl.link.is_replica() {
+    if id.len() != 40 {
+        return;
+    }
+    if server.repl.link.is_replica() {
         server.repl.adopt(id);
         server.repl.log.restart(offset);
+        server.repl.link.blank.store(false, Release);
+        return;
     }
+    // A primary begins a history that continues the old one: replicas that have all of that can go on without a snapshot.
+    server.repl.log.restart(offset);
+    server.repl.continue_from(id, offset, clock::now_ms());
+    server.repl.log.start();
+    role::review_log(server);
+    let mut gone = LogBuf::default();
+    for (db, key) in &loaded.expired_keys {
+        gone.push(*db, &[b"DEL", key], Target::Replicas);
+        gone.close_group();
+    }
+    if !gone.is_empty() {
+        server.keyspace.hooks.append(&mut gone);
+    }
+    tracing::info!("Replication history {id} goes on at offset {}", server.repl.log.end());
 }
 
 /// Opens a file that was written for this purpose, with its length.

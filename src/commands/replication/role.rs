@@ -96,6 +96,7 @@ pub fn become_replica(server: &Server, primary: Primary) {
 pub fn become_primary(server: &Server) {
     server.config.keep_in_step("replicaof", b"");
     server.repl.link.set_primary(None);
+    server.repl.link.blank.store(false, std::sync::atomic::Ordering::Release);
     // Those who follow us get to know the new identity when they come back.
     disconnect_replicas(server);
     server.repl.shift();

@@ -1,5 +1,7 @@
 //! CONFIG: look at and change options.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::commands::{CmdResult, Command, Ctx, help};
 use crate::config::Allow;
 use crate::resp::Error;
@@ -86,7 +88,12 @@ static RESETSTAT: Command = Command::new(
         .doc("2.0.0", "O(1)", "Sets the statistics back to zero.")
         .tips(TO_ALL),
     |cx, _args| {
+        // Not a statistic: what a snapshot lacks.
+        let saved = &cx.server.snapshots.saved_changes;
+        let unsaved = cx.server.dirty().wrapping_sub(saved.load(Relaxed));
         cx.server.metrics.reset();
+        saved.store(cx.server.dirty().wrapping_sub(unsaved), Relaxed);
+        cx.server.repl.counters.reset();
         cx.server.registry.reset_rejected();
         cx.server.rates.reset();
         cx.db.keyspace().lazy.reset();

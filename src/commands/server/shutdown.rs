@@ -6,11 +6,11 @@
 use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
-use crate::clients::{Close, PauseKind};
+use crate::clients::{Block, Close, NullKind, PauseKind};
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Server};
-use crate::resp::Error;
+use crate::resp::{Error, Out};
 use crate::spec::{Flags, Group, Meta};
 
 /// <https://valkey.io/commands/shutdown/>
@@ -60,12 +60,12 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         if server.ending.lock().take().is_none() {
             return Err(Error::new("ERR No shutdown in progress."));
         }
-        server.pause.end();
-        server.registry.nudge_all();
+        tracing::info!("Shutdown manually aborted.");
+        give_up(server);
         cx.out.ok();
         return Ok(());
     }
-    if cx.session.deny_blocking {
+    if cx.session.deny_blocking && !plan.now {
         return Err(Error::new("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"));
     }
     if server.loading.on.load(Acquire) {
@@ -74,10 +74,27 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     tracing::warn!("User requested shutdown...");
     if begin(server, plan) {
-        finish(server, plan).map_err(|_| Error::new("ERR Errors trying to SHUTDOWN. Check logs."))?;
+        finish(server, plan).map_err(|_| FAILED)?;
         cx.session.close = Close::Now;
+        return Ok(());
     }
+    cx.session.block = Some(Block { keys: Vec::new(), deadline: None, null: NullKind::Bulk, acks: None, ending: true });
     Ok(())
+}
+
+const FAILED: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
+
+/// Writes go on, and those who asked for the end hear of it.
+fn give_up(server: &Server) {
+    server.pause.end();
+    server.registry.nudge_all();
+    for waiter in server.enders.lock().drain(..) {
+        if waiter.claim() {
+            let mut out = Out::default();
+            out.error(&FAILED);
+            waiter.to.deliver(out.take_bytes());
+        }
+    }
 }
 
 /// Begins the end. True if nothing is to be waited for: then [`finish`] follows; else [`cron`] sees to it.
@@ -107,9 +124,20 @@ pub fn cron(server: &'static Server, now: i64) {
     if replicas_behind(server) && now < deadline {
         return;
     }
-    if server.ending.lock().take().is_some() && finish(server, plan).is_err() {
-        server.pause.end();
-        server.registry.nudge_all();
+    if server.ending.lock().take().is_none() {
+        return;
+    }
+    let end = server.repl.log.end();
+    for p in server.repl.peers().iter().filter(|p| p.replica.acked.load(Acquire) < end) {
+        tracing::info!(
+            "Lagging replica {} reported offset {} behind primary, lag={}",
+            p.client.addr,
+            end - p.replica.acked.load(Acquire),
+            (now - p.replica.acked_at.load(Acquire)) / 1000
+        );
+    }
+    if finish(server, plan).is_err() {
+        give_up(server);
     }
 }
 
@@ -125,6 +153,11 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
         while server.snapshots.job().is_some() {
             clock::pause_us(1000);
         }
+    }
+    let replicas = server.repl.online();
+    if replicas > 0 && !server.repl.link.is_replica() {
+        let in_step = server.repl.have(server.repl.log.end(), false);
+        tracing::info!("{in_step} of {replicas} replicas are in sync when shutting down.");
     }
     let saves = plan.save.unwrap_or_else(|| !server.config.save_points().is_empty());
     if saves {

@@ -44,6 +44,8 @@ pub struct Load<'a> {
     pub now: i64,
     /// Keys whose time is over are loaded all the same: a primary will say when they go.
     pub keep_expired: bool,
+    /// Note which keys are left out.
+    pub note_expired: bool,
     /// A key that is there already is replaced; else that is an error.
     pub replace: bool,
     /// Verify the checksum.
@@ -63,6 +65,8 @@ pub struct Loaded {
     pub keys: u64,
     /// Keys that were left out because their time was over.
     pub expired: u64,
+    /// Which those were, with their database, if that was asked for.
+    pub expired_keys: Vec<(usize, Vec<u8>)>,
     /// Auxiliary fields.
     pub aux: Vec<(String, String)>,
     /// The source of function libraries.
@@ -273,6 +277,10 @@ fn cut(reader: impl Read, how: Load<'_>, send: impl Fn(Batch) -> Result<(), Load
                 let meta = std::mem::take(&mut meta);
                 if !how.keep_expired && meta.expiry.is_some_and(|at| at >= 0 && at <= how.now) {
                     loaded.expired += 1;
+                    if how.note_expired {
+                        let key = Reader::new(&src.buf[src.pos - len..src.pos]).string();
+                        loaded.expired_keys.extend(key.ok().map(|key| (db, key)));
+                    }
                     continue;
                 }
                 if batch.records.is_empty() {

@@ -37,7 +37,7 @@ pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
         Error::new("ERR Error trying to load the RDB dump, check server logs.")
     };
     let file = File::open(save::path(server)).map_err(|e| failed(&e))?;
-    let how = load::How { replace: merge, keep_expired: false };
+    let how = load::How { replace: merge, ..load::How::default() };
     let into = (server.keyspace, &server.metrics);
     let loaded = load::into(server, into, file, how, &AtomicBool::new(false));
     drop(announced);

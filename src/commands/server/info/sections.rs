@@ -46,6 +46,9 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     let executable = std::env::current_exe().unwrap_or_default();
     text.field("executable", executable.display());
     text.field("config_file", config.file().unwrap_or(std::path::Path::new("")).display());
+    if let Some((_, deadline)) = *cx.server.ending.lock() {
+        text.field("shutdown_in_milliseconds", (deadline - clock::now_ms()).max(0));
+    }
     text.field("io_threads_active", u8::from(config.workers() > 1));
     text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone()));
     let binds = config.bind_addresses();
@@ -81,7 +84,8 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
         }
     }
     text.section("Clients");
-    text.field("connected_clients", all.len());
+    let replicas = all.iter().filter(|c| c.has(flags::REPLICA)).count();
+    text.field("connected_clients", all.len() - replicas);
     text.field("cluster_connections", 0);
     text.field("maxclients", cx.config().maxclients());
     text.field("client_recent_max_input_buffer", input);
