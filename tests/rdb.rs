@@ -234,7 +234,7 @@ fn clients_are_told_while_data_are_loaded() {
     };
     assert_eq!(c.run("GET key:1").text(), "LOADING Redis is loading the dataset in memory");
     assert_eq!(c.info("loading"), "1");
-    assert!(c.info("loading_total_bytes").parse::<u64>().unwrap() > 50_000);
+    c.until("the length of the file", |c| c.info("loading_total_bytes").parse::<u64>().unwrap() > 50_000);
     c.run("CONFIG SET key-load-delay 0");
     server.wait_for_log("Ready to accept connections");
     assert_eq!((c.run("DBSIZE").int(), c.info("loading")), (5000, "0".into()));

@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::clock;
 use crate::commands::Ctx;
+use crate::commands::gate::bits;
 use crate::commands::server::info::Text;
 
 /// Writes the section.
 pub fn write(cx: &Ctx<'_>, text: &mut Text) {
     let (server, now) = (cx.server, clock::now_ms());
     let (loading, s) = (&server.loading, &server.snapshots);
-    let is_loading = loading.on.load(Relaxed);
+    let is_loading = loading.on.load(Relaxed) || server.gate.has(bits::LOADING);
     let aside = loading.aside.load(Relaxed);
     let job = s.job();
     text.section("Persistence");
