@@ -8,7 +8,7 @@ SERVER = target/release/dunlin
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
-.PHONY: help build run test fmt lint unit deps bench fuzz soak upstream conf clean
+.PHONY: help build run test fmt lint unit deps bench fuzz soak shuttle upstream conf clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ soak: build ## Long runs: 100 kills, links cut 20 times, the differential test f
 	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
 	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
 	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture
+
+shuttle: ## Run the replication log and the snapshot's cut in thread orders that are drawn (SHUTTLE_RUNS=2000).
+	RUSTFLAGS="--cfg shuttle" $(CARGO) test --target-dir target/shuttle --test shuttle
 
 upstream: build ## Run files of Valkey's own test suite: SUITE=path/to/valkey ARGS="--only unit/type".
 	@test -n "$(SUITE)" || { echo 'usage: make upstream SUITE=path/to/valkey [ARGS="--only REGEX"]'; exit 1; }

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "base/alloc.rs",
     "base/os.rs",
+    "base/sync.rs",
     "base/title.rs",
     "keyspace/db.rs",
     "keyspace/entry.rs",

@@ -19,6 +19,11 @@ enum Kind {
 }
 use Kind::{Dunlin, Redis};
 
+/// The server to test against: `DUNLIN_PEER` names another than redis-server, such as valkey-server.
+fn peer() -> Command {
+    Command::new(std::env::var("DUNLIN_PEER").unwrap_or_else(|_| "redis-server".into()))
+}
+
 /// A server in a directory of its own.
 struct Node {
     server: Server,
@@ -31,7 +36,7 @@ impl Node {
     }
     fn start_on(kind: Kind, port: u16, args: &[&str]) -> Node {
         let dir = TempDir::new();
-        let mut command = if kind == Dunlin { dunlin() } else { Command::new("redis-server") };
+        let mut command = if kind == Dunlin { dunlin() } else { peer() };
         let own = port.to_string();
         let mut all = vec!["--port", &own, "--save", "", "--enable-debug-command", "yes"];
         all.extend(["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"]);
@@ -729,4 +734,45 @@ fn an_orderly_end_waits_for_replicas_and_can_be_called_off() {
     let Node { server, _dir } = primary;
     assert_eq!(server.wait(), Some(0));
     assert_eq!(replica.conn().run("GET a").text(), "2");
+}
+
+#[test]
+fn the_order_of_the_log_explains_the_data() {
+    let dir = TempDir::new();
+    let start = |rewrite: &str| {
+        let port = free_port();
+        let mut command = dunlin();
+        command.current_dir(&dir.0);
+        command.args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"]);
+        command.args(["--appendonly", "yes", "--repl-diskless-sync-delay", "0", "--aof-use-rdb-preamble", rewrite]);
+        Server::run(command, port)
+    };
+    for (preamble, rewrites) in [("no", 0), ("yes", 0), ("yes", 3)] {
+        let server = start(preamble);
+        let primary = Node { server, _dir: TempDir::new() };
+        primary.conn().run("FLUSHALL");
+        let writers = Writers::start(primary.port(), 8);
+        writers.more(5_000);
+        // Snapshots on the way: each with the stream from its offset on is the data.
+        let replicas = [Node::start(Dunlin, &[]), Node::start(Redis, &[])];
+        for (r, n) in replicas.iter().zip(0..) {
+            r.follow(primary.port());
+            writers.more(5_000);
+            if n < rewrites {
+                primary.conn().run("BGREWRITEAOF");
+            }
+        }
+        writers.more(10_000);
+        writers.stop();
+        for r in &replicas {
+            assert_in_step(&primary, r, "eight writers");
+        }
+        // The log replayed from empty, or from the last rewrite, is the data.
+        let expected = primary.conn().run("DEBUG DIGEST").text();
+        let Node { server, _dir } = primary;
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0));
+        let again = start(preamble);
+        assert_eq!(again.connect().run("DEBUG DIGEST").text(), expected, "preamble {preamble}, {rewrites} rewrites");
+    }
 }

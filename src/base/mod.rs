@@ -13,4 +13,5 @@ pub mod os;
 pub mod rng;
 pub mod siphash;
 pub mod slot;
+pub mod sync;
 pub mod title;

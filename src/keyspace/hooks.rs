@@ -8,12 +8,12 @@
 //! parity. A cut turns the parity over, and so marks all entries as not saved without touching any; new entries are born
 //! with the current parity; a snapshot ends only when it has visited every entry, and so leaves all of them equal again.
 
-use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
 use super::effects::LogBuf;
 use super::entry::Entry;
+use crate::base::sync::{AtomicBool, RwLock};
 use crate::types::dict::{Dict, Ref};
 
 /// Takes the effects of commands, in the order of their locks.

@@ -10,13 +10,13 @@
 //!    one thread at a time and is borrowed mutably for mutable access; that is the argument for every `unsafe` here.
 //! 3. Code that takes every slot ([`Held::lock_all`]) has the whole keyspace for itself.
 
-use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 use super::entry::Entry;
 use super::waiters::Extra;
+use crate::base::sync::RawMutex;
 use crate::types::dict::Dict;
 
 /// How many hash slots there are.

@@ -16,12 +16,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
-use parking_lot::Mutex;
-
 use super::entry::Entry;
 use super::hooks::SnapshotHook;
 use super::slots::{Held, SLOTS};
 use super::{EntryRef, Keyspace};
+use crate::base::sync::Mutex;
 use crate::types::dict::Dict;
 
 /// Bytes that are gathered before the sink gets them.

@@ -12,12 +12,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
-use parking_lot::Mutex;
 
+use crate::base::sync::{AtomicU64, AtomicUsize, Mutex};
 use crate::keyspace::hooks::LogSink;
 use crate::keyspace::{LogBuf, Logged, Target};
 
