@@ -39,7 +39,7 @@ deps: ## Install what the tests need from outside (Debian, as root), or say what
 	@.ci/deps
 
 bench: build ## Compare with the redis-server of this machine: requests a second, CPU time a request.
-	tools/peerbench.py -s dunlin='$(CURDIR)/$(SERVER) --port {port} --io-threads 1' \
+	tools/peerbench.py -s dunlin='$(CURDIR)/$(SERVER) --port {port} --io-threads 1 --save ""' \
 		-s redis='redis-server --port {port} --save ""' -t get,set -P 1,16,128 $(ARGS)
 
 fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nightly toolchain).

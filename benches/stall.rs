@@ -69,7 +69,7 @@ fn main() {
     let keys: u64 = std::env::args().filter_map(|a| a.parse().ok()).next_back().unwrap_or(10_000_000);
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
     let server = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-        .args(["--port", &port.to_string()])
+        .args(["--port", &port.to_string(), "--save", ""])
         .stdout(Stdio::null())
         .spawn()
         .expect("the server starts");

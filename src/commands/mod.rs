@@ -15,6 +15,7 @@ pub mod state;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 
 pub mod connection;
 pub mod generic;

@@ -196,7 +196,7 @@ impl Server {
         rdb::file::Head {
             version: if volatile { rdb::VERSION_FIELD_EXPIRY } else { rdb::VERSION },
             aux: vec![
-                ("redis-ver", super::server::info::COMPATIBLE_VERSION.to_owned()),
+                ("redis-ver", super::text::COMPATIBLE_VERSION.to_owned()),
                 ("redis-bits", usize::BITS.to_string()),
                 ("ctime", (clock::now_ms() / 1000).to_string()),
                 ("used-mem", alloc::used_memory().to_string()),

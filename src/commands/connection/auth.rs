@@ -8,7 +8,7 @@ use super::client::checked_name;
 use crate::base::num;
 use crate::clients::flags;
 use crate::commands::options::is;
-use crate::commands::server::info::COMPATIBLE_VERSION;
+use crate::commands::text::COMPATIBLE_VERSION;
 use crate::commands::{CmdResult, Command, Ctx};
 use crate::resp::{Error, Proto};
 use crate::spec::{Flags, Group, Meta};

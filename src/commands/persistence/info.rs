@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::base::clock;
 use crate::commands::Ctx;
 use crate::commands::gate::bits;
-use crate::commands::server::info::Text;
+use crate::commands::text::Text;
 
 /// Writes the section.
 pub fn write(cx: &Ctx<'_>, text: &mut Text) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clients::Stage;
 use crate::commands::Ctx;
-use crate::commands::server::info::Text;
+use crate::commands::text::Text;
 use crate::repl::{LinkState, Peer};
 
 /// The address and port under which a replica can be reached, as far as it told.

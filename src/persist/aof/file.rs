@@ -219,8 +219,9 @@ impl Writer {
             if b.bytes.is_empty() && b.rotations.is_empty() && !b.stop {
                 self.called.wait_for(&mut b, TICK);
             } else if !self.is_always() && !b.stop {
-                // No hurry: a few milliseconds gather many effects into one write.
-                self.called.wait_for(&mut b, Duration::from_millis(5));
+                // No hurry: a millisecond gathers many effects into one write. (A killed process loses what is not written
+                // yet; with these policies that is no promise.)
+                self.called.wait_for(&mut b, Duration::from_millis(1));
             }
             let stop = b.stop;
             let mut bytes = std::mem::replace(&mut b.bytes, std::mem::take(&mut spare));

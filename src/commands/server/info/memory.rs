@@ -1,8 +1,8 @@
 //! INFO memory, and the figures behind it that MEMORY STATS and DOCTOR use too.
 
-use super::Text;
 use crate::base::{alloc, os};
 use crate::commands::Ctx;
+use crate::commands::text::Text;
 
 /// About what a key takes in the tables, beside its entry: an eighth-full share of a 64-byte bucket of seven.
 const TABLE_BYTES_PER_KEY: usize = 11;

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{COMPATIBLE_VERSION, Text};
 use crate::base::{clock, os};
 use crate::clients::flags;
 use crate::commands::Ctx;
 use crate::commands::state::rate;
+use crate::commands::text::{COMPATIBLE_VERSION, Text};
 use crate::config::Supervised;
 use crate::keyspace::access;
 use crate::metrics::{Counter, ThreadStats};
