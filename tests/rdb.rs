@@ -181,6 +181,13 @@ fn save_points_and_orders_write_in_the_background() {
         std::fs::read_dir(&dir.0).unwrap().flatten().all(|f| f.file_name() == "dump.rdb"),
         "nothing is left behind"
     );
+    // FLUSHALL ends it too, however little there is to write.
+    c.run("FLUSHALL");
+    (0..100).for_each(|i| drop(c.run(&format!("SET k{i} 1"))));
+    c.run("BGSAVE");
+    c.run("FLUSHALL");
+    c.until("the end", |c| c.info("rdb_bgsave_in_progress") == "0");
+    assert_eq!(c.info("rdb_saves"), "1");
     c.run("CONFIG SET rdb-key-save-delay 0");
     assert_eq!(c.run("BGSAVE SCHEDULE").text(), "Background saving started");
     c.until("the end", |c| c.info("rdb_saves") == "2");

@@ -74,6 +74,11 @@ pub(super) fn failed(text: impl Into<String>) -> io::Error {
     io::Error::other(text.into())
 }
 
+/// `repl-timeout`, as it is now.
+fn patience(server: &Server) -> Duration {
+    Duration::from_secs(server.config.repl_timeout().max(1) as u64)
+}
+
 /// One life of the link.
 struct Following {
     server: &'static Server,
@@ -86,7 +91,7 @@ struct Following {
 pub(super) struct Wire {
     stream: TcpStream,
     pub(super) buf: BytesMut,
-    patience: Duration,
+    server: &'static Server,
     /// What a timeout means at this point.
     late: &'static str,
 }
@@ -95,7 +100,7 @@ impl Wire {
     async fn send(&mut self, argv: &[&[u8]]) -> io::Result<()> {
         let mut request = Vec::new();
         encode_request(argv, &mut request);
-        match timeout(self.patience, self.stream.write_all(&request)).await {
+        match timeout(patience(self.server), self.stream.write_all(&request)).await {
             Ok(done) => done,
             Err(_) => Err(failed(self.late)),
         }
@@ -107,7 +112,7 @@ impl Wire {
     /// Reads more.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
         self.buf.reserve(READ);
-        match timeout(self.patience, self.stream.read_buf(&mut self.buf)).await {
+        match timeout(patience(self.server), self.stream.read_buf(&mut self.buf)).await {
             Ok(Ok(0)) => Err(failed("the primary closed the connection")),
             Ok(result) => result,
             Err(_) => Err(failed(self.late)),
@@ -185,11 +190,10 @@ impl Following {
     async fn run(&mut self, worker: &mut Worker, primary: &Primary) -> io::Result<()> {
         let server = self.server;
         self.set_state(LinkState::Connecting)?;
-        let patience = Duration::from_secs(server.config.repl_timeout().max(1) as u64);
-        let connected = timeout(patience, TcpStream::connect((primary.host.as_str(), primary.port))).await;
+        let connected = timeout(patience(server), TcpStream::connect((primary.host.as_str(), primary.port))).await;
         let stream = connected.map_err(|_| failed(LATE))??;
         stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
-        let mut wire = Wire { stream, buf: BytesMut::new(), patience, late: LATE };
+        let mut wire = Wire { stream, buf: BytesMut::new(), server, late: LATE };
         self.set_state(LinkState::Handshake)?;
         self.handshake(&mut wire).await?;
         match self.psync(&mut wire).await? {

@@ -157,6 +157,9 @@ impl FileSnapshot {
                 clock::pause_us(step);
                 wait -= step;
             }
+            if cancel.load(Relaxed) {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+            }
             sink(chunk)
         };
         put(&self.head)?;
