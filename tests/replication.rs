@@ -283,6 +283,7 @@ fn links_break_and_heal(primary: Kind, replica: Kind) {
     let replica_node = Node::start(replica, &[]);
     let cable = Cable::to(primary_node.port());
     let writers = Writers::start(primary_node.port(), 4);
+    let start = now();
     writers.more(5_000);
     replica_node.follow(cable.port);
     wait("the first synchronization", || replica_node.info("master_link_status") == "up");
@@ -294,6 +295,8 @@ fn links_break_and_heal(primary: Kind, replica: Kind) {
         wait("the link again", || replica_node.info("master_link_status") == "up");
     }
     writers.more(5_000);
+    let rate = writers.written.load(Acquire) as f64 / start.elapsed().as_secs_f64();
+    println!("{primary:?} to {replica:?}: {rate:.0} writes a second meanwhile");
     writers.stop();
     assert_in_step(&primary_node, &replica_node, "after the cuts");
     assert_eq!(primary_node.info("sync_full"), "1", "{primary:?} to {replica:?}: the rest is partial");
