@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod clients;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod exec;

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
     ("keyspace", 2, &[]),
     ("spec", 2, &[]),
     ("clients", 3, &[]),
+    ("cluster", 3, &[]),
     ("pubsub", 3, &["clients"]),
     ("persist", 3, &[]),
     ("repl", 3, &["clients", "persist"]),

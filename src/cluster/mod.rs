@@ -1,0 +1,23 @@
+//! The sharded cluster: which node owns which hash slot, who is alive, who takes over.
+//!
+//! Everything in this module is pure: no socket, no clock, no source of randomness. `now` comes in as an argument,
+//! draws come from a generator with a seed, and what is to be sent, stored or done goes out as values. The thread that
+//! owns sockets and timers drives it; the simulator in `tests/cluster_sim.rs` drives hundreds of it.
+//!
+//! * [`NodeId`], [`SlotSet`]: names and sets of slots.
+//! * [`View`]: the cluster as this node sees it at one instant. Immutable; commands read it without a lock.
+//! * [`line`]: one node as a line of text, for CLUSTER NODES and for nodes.conf.
+//! * [`nodes_conf`]: the file in which a node remembers the cluster.
+//! * [`wire`]: the packets of the cluster bus, byte for byte those of Redis 7 and Valkey.
+//! * [`core`]: the state machine: gossip, failure detection, elections, migrations of slots and replicas.
+//!
+//! Specification: <https://valkey.io/topics/cluster-spec/>.
+
+mod id;
+pub mod line;
+mod slots;
+pub mod view;
+
+pub use id::NodeId;
+pub use slots::SlotSet;
+pub use view::{DownReason, Flags, Health, NodeInfo, State, Stats, View};
