@@ -17,6 +17,7 @@ mod id;
 pub mod line;
 mod slots;
 pub mod view;
+pub mod wire;
 
 pub use id::NodeId;
 pub use slots::SlotSet;
