@@ -13,8 +13,10 @@
 //!
 //! Specification: <https://valkey.io/topics/cluster-spec/>.
 
+pub mod core;
 mod id;
 pub mod line;
+pub mod nodes_conf;
 mod slots;
 pub mod view;
 pub mod wire;
