@@ -47,6 +47,9 @@ fn work(c: &mut Conn, from: u32) {
         c.run(&format!("HSET h{} f{i} {i}", i % 10));
         c.run(&format!("INCRBYFLOAT float{} 0.5", i % 5));
         c.run(&format!("SET short{} 1 PX 1", i % 5));
+        c.run(&format!("XADD x{} MAXLEN ~ 40 * f {i}", i % 4));
+        c.run(&format!("XGROUP CREATE x{} g 0 MKSTREAM", i % 5));
+        c.run(&format!("XREADGROUP GROUP g c COUNT 2 STREAMS x{} >", i % 4));
         c.run("MULTI");
         c.run(&format!("INCR n{}", i % 5));
         c.run(&format!("DEL s{}", i % 90));

@@ -225,7 +225,7 @@ fn write(port: u16, id: u64, stop: &AtomicBool, written: &AtomicU64) {
         let mut lines = Vec::new();
         for _ in 0..16 {
             let (k, n, v) = (r.below(300), r.below(20), r.below(1_000_000));
-            let line = match r.below(22) {
+            let line = match r.below(27) {
                 0 => format!("SET s{k} {v}"),
                 1 => format!("SET s{k} {v} PX {}", 1 + r.below(400)),
                 2 => format!("INCRBY n{k} {n}"),
@@ -247,6 +247,11 @@ fn write(port: u16, id: u64, stop: &AtomicBool, written: &AtomicU64) {
                 18 => format!("GETEX s{k} PX {}", 50 + r.below(500)),
                 19 => format!("SELECT {}", r.below(3)),
                 20 => format!("INCRBYFLOAT fl{k} 1.25"),
+                21 => format!("XADD x{n} MAXLEN ~ 300 * f {v} g {k}"),
+                22 => format!("XGROUP CREATE x{n} g 0 MKSTREAM"),
+                23 => format!("XREADGROUP GROUP g c{} COUNT 5 STREAMS x{n} >", r.below(3)),
+                24 => format!("XAUTOCLAIM x{n} g c{} 0 - COUNT 3", r.below(3)),
+                25 => format!("XTRIM x{n} MAXLEN {}", 200 + k),
                 _ => {
                     lines.push("MULTI".into());
                     lines.push(format!("INCR n{k}"));

@@ -70,6 +70,8 @@ pub enum NullKind {
 pub struct Block {
     /// Keys whose appearance ends the wait.
     pub keys: Vec<Vec<u8>>,
+    /// What to run then, where it is not the command as it came.
+    pub argv: Option<Vec<Vec<u8>>>,
     /// When it ends without, unix ms; `None`: never.
     pub deadline: Option<i64>,
     /// What is answered then.

@@ -1,18 +1,19 @@
 //! Every command. A group lists its own; a command not listed does not exist.
 
 use super::{
-    Command, connection, generic, hash, list, persistence, pubsub, replication, scripting, server, set, string,
+    Command, connection, generic, hash, list, persistence, pubsub, replication, scripting, server, set, stream, string,
     transactions, zset,
 };
 
 /// All commands, group by group.
 pub fn all() -> Vec<&'static Command> {
-    let groups: [&[&Command]; 13] = [
+    let groups: [&[&Command]; 14] = [
         string::COMMANDS,
         list::COMMANDS,
         hash::COMMANDS,
         set::COMMANDS,
         zset::COMMANDS,
+        stream::COMMANDS,
         generic::COMMANDS,
         connection::COMMANDS,
         pubsub::COMMANDS,

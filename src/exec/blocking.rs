@@ -21,7 +21,7 @@ impl Worker {
                 client: session.client.id,
                 db: session.db,
                 keys: block.keys,
-                argv: argv.iter().map(|a| a.to_vec()).collect(),
+                argv: block.argv.unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect()),
                 resp3: out.resp3(),
                 on_timeout: null.take_bytes(),
             },

@@ -20,7 +20,7 @@ use crate::base::slot::key_slot;
 use crate::metrics::ThreadStats;
 use crate::resp::Error;
 use crate::types::dict::{self, Owned, Place, Ref};
-use crate::types::{hash::Hash, list::List, set::Set, zset::ZSet};
+use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
 
 /// Where a key is: computed once, when the command is prepared.
 #[derive(Debug, Clone, Copy)]
@@ -232,6 +232,7 @@ impl<'a> Db<'a> {
         set_read set_write set_create Set Set;
         zset_read zset_write zset_create ZSet ZSet;
         hash_read hash_write hash_create Hash Hash;
+        stream_read stream_write stream_create Stream Stream;
     }
 
     /// The string at the key, to read. WRONGTYPE if it is something else.
@@ -265,6 +266,9 @@ impl<'a> Db<'a> {
             let old = place.set_text(text, expiry);
             self.count_expires(had, expiry);
             if let Some(old) = old {
+                if old.as_ref().kind() == Kind::Stream {
+                    self.wake(&at, key);
+                }
                 self.count_volatile(old.as_ref().has_volatile_fields(), false);
                 self.dispose(old, self.tuning.lazy_server_del);
             }
@@ -290,6 +294,7 @@ impl<'a> Db<'a> {
                 let mut place = self.held.table_mut(self.index, at.slot).find_mut(at.hash, key).expect("found above");
                 let volatile = value.has_volatile_fields();
                 let old = place.set_value(value, expiry);
+                let wakes = wakes || old.as_ref().kind() == Kind::Stream;
                 self.count_expires(had, expiry);
                 self.count_volatile(old.as_ref().has_volatile_fields(), volatile);
                 self.dispose(old, self.tuning.lazy_server_del);
@@ -331,7 +336,7 @@ impl<'a> Db<'a> {
     pub fn insert_entry(&mut self, key: &[u8], e: Owned<Entry>) {
         let at = self.locate(key);
         debug_assert!(e.as_ref().key() == key);
-        let wakes = matches!(e.as_ref().kind(), Kind::List | Kind::ZSet);
+        let wakes = e.as_ref().kind().wakes();
         let bits = e.as_ref().access();
         self.add(&at, e);
         if let Some(e) = self.find(&at, key) {
@@ -436,6 +441,10 @@ impl<'a> Db<'a> {
         self.stats.keys(self.index, -1);
         self.count_expires(e.as_ref().expiry(), NO_EXPIRY);
         self.count_volatile(e.as_ref().has_volatile_fields(), false);
+        if e.as_ref().kind() == Kind::Stream {
+            // Who reads one of its groups hears that it is gone.
+            self.wake(at, key);
+        }
         Some(e)
     }
     fn dispose(&self, e: Owned<Entry>, lazy: bool) {
@@ -518,6 +527,11 @@ impl<'a> Db<'a> {
         if self.held.extra(at.slot).is_some_and(|x| x.has_waiters(self.index, key)) {
             self.fx.ready.push((self.index, key.to_vec()));
         }
+    }
+    /// Something was added to the value at the key that clients may be blocked for.
+    pub fn signal(&mut self, key: &[u8]) {
+        let at = self.locate(key);
+        self.wake(&at, key);
     }
     /// Watches a key in a held slot.
     pub fn watch(&mut self, key: &[u8], watch: &Arc<Watch>) {
@@ -639,6 +653,8 @@ impl<'a> Db<'a> {
             let (table, extra) = self.held.table_and_extra(index, slot);
             if let Some(x) = extra {
                 x.touch_all(index, |k| table.find(dict::hash(k), k).is_some(), |_| None);
+                let is_stream = |k: &&[u8]| table.find(dict::hash(k), k).is_some_and(|e| e.kind() == Kind::Stream);
+                self.fx.ready.extend(x.waited_keys(index).filter(is_stream).map(|k| (index, k.to_vec())));
             }
             let table = self.held.table_mut(index, slot);
             if !table.is_empty() {
@@ -714,8 +730,10 @@ impl<'a> Db<'a> {
             let waited: SmallVec<[(usize, Vec<u8>); 4]> =
                 [a, b].iter().flat_map(|db| x.waited_keys(*db).map(|k| (*db, k.to_vec()))).collect();
             for (db, key) in waited {
-                let wakes = |e: Ref<'_, Entry>| matches!(e.kind(), Kind::List | Kind::ZSet);
-                if self.held.table(db, slot).find(dict::hash(&key), &key).is_some_and(wakes) {
+                let wakes =
+                    |t: usize| self.held.table(t, slot).find(dict::hash(&key), &key).is_some_and(|e| e.kind().wakes());
+                // Who reads a group of a stream that went with its database hears of it.
+                if wakes(db) || wakes(a + b - db) {
                     self.fx.ready.push((db, key));
                 }
             }

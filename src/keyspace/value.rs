@@ -1,7 +1,7 @@
 //! The value of a key: owned, to read, and to change.
 
 use super::entry::Text;
-use crate::types::{hash::Hash, list::List, set::Set, zset::ZSet};
+use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
 
 /// The type of a value. The numbers are those that RDB files and the module API of Redis use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,17 +16,31 @@ pub enum Kind {
     ZSet = 3,
     /// A hash.
     Hash = 4,
+    /// A stream. (5 is what modules bring.)
+    Stream = 6,
 }
 
 impl Kind {
     /// All types.
-    pub const ALL: [Kind; 5] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash];
+    pub const ALL: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
     /// The number of the type.
     pub const fn code(self) -> u8 {
         self as u8
     }
     pub(super) fn from_code(code: u8) -> Kind {
-        Kind::ALL[code as usize]
+        match code {
+            0 => Kind::String,
+            1 => Kind::List,
+            2 => Kind::Set,
+            3 => Kind::ZSet,
+            4 => Kind::Hash,
+            6 => Kind::Stream,
+            _ => unreachable!("no type has this number"),
+        }
+    }
+    /// Whether clients may block on a key until it holds this type.
+    pub const fn wakes(self) -> bool {
+        matches!(self, Kind::List | Kind::ZSet | Kind::Stream)
     }
     /// The name that TYPE answers.
     pub const fn name(self) -> &'static str {
@@ -36,6 +50,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::ZSet => "zset",
             Kind::Hash => "hash",
+            Kind::Stream => "stream",
         }
     }
 }
@@ -155,7 +170,7 @@ macro_rules! collections {
         }
     };
 }
-collections!(List: List, Set: Set, ZSet: ZSet, Hash: Hash);
+collections!(List: List, Set: Set, ZSet: ZSet, Hash: Hash, Stream: Stream);
 
 impl Value {
     /// Whether it is a hash some of whose fields expire.
@@ -164,6 +179,6 @@ impl Value {
     }
     /// Whether clients may block on a key until it holds this type.
     pub fn wakes(&self) -> bool {
-        matches!(self, Value::List(_) | Value::ZSet(_))
+        self.kind().wakes()
     }
 }

@@ -327,6 +327,11 @@ impl Out {
         self.header_at(at, b'*', n);
     }
 
+    /// Fills in the header of a map of `n` pairs.
+    pub fn map_at(&mut self, at: Mark, n: usize) {
+        if self.resp3() { self.header_at(at, b'%', n) } else { self.header_at(at, b'*', n * 2) }
+    }
+
     fn header_at(&mut self, at: Mark, kind: u8, n: usize) {
         let mut b = itoa::Buffer::new();
         let text = b.format(n);

@@ -458,6 +458,18 @@ impl Listpack {
         self.insert(self.end(), e);
     }
 
+    /// Adds `items` at the end, making room for them once.
+    pub fn append_all(&mut self, items: &[Elem<'_>]) {
+        let encoded: smallvec::SmallVec<[Encoded<'_>; 24]> = items.iter().map(|e| Encoded::of(*e)).collect();
+        let mut at = self.end();
+        self.make_gap(at, 0, encoded.iter().map(Encoded::len).sum());
+        for e in &encoded {
+            e.write(&mut self.block[at..at + e.len()]);
+            at += e.len();
+        }
+        self.adjust_count(items.len(), 0);
+    }
+
     /// Adds `e` at the start.
     pub fn prepend(&mut self, e: Elem<'_>) {
         self.insert(HEADER, e);

@@ -14,6 +14,7 @@ pub mod lzf;
 pub mod quicklist;
 pub mod ranked;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 pub use elem::{Elem, IntBuf};
@@ -21,4 +22,5 @@ pub use hash::Hash;
 pub use limits::Limits;
 pub use list::{End, List};
 pub use set::Set;
+pub use stream::Stream;
 pub use zset::ZSet;

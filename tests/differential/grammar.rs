@@ -135,7 +135,7 @@ fn pick(rng: &mut Rng, from: &[&str]) -> Vec<u8> {
 
 /// A key of a type: mostly of its own pool, sometimes of another.
 fn key(own: char, rng: &mut Rng) -> Vec<u8> {
-    let pool = if rng.below(40) == 0 { ['s', 'l', 't', 'h', 'z'][rng.below(5) as usize] } else { own };
+    let pool = if rng.below(40) == 0 { ['s', 'l', 't', 'h', 'z', 'e'][rng.below(6) as usize] } else { own };
     format!("{pool}{}", rng.below(5)).into_bytes()
 }
 
@@ -146,12 +146,31 @@ fn argument(kind: &str, rng: &mut Rng) -> Vec<u8> {
         "kt" => key('t', rng),
         "kh" => key('h', rng),
         "kz" => key('z', rng),
+        "ke" => key('e', rng),
+        // IDs of entries: few, so that they meet; now and then an incomplete or a wrong one.
+        "id" => match rng.below(12) {
+            0 => pick(rng, &["0", "x", "1-", "5-x", "18446744073709551615-18446744073709551615", "-1-0", "3"]),
+            _ => format!("{}-{}", rng.below(12), rng.below(40)).into_bytes(),
+        },
+        // IDs to add with: ascending in the long run, so that many are taken.
+        "newid" => match rng.below(8) {
+            0 => argument("id", rng),
+            1 => format!("{}-*", rng.below(12)).into_bytes(),
+            _ => format!("{}-{}", rng.below(40), rng.below(4000)).into_bytes(),
+        },
+        "last" => b"$".to_vec(),
+        "bound" => match rng.below(6) {
+            0 => pick(rng, &["-", "+", "(5", "(3-7", "(-", "(18446744073709551615-18446744073709551615"]),
+            _ => argument("id", rng),
+        },
+        "group" => pick(rng, &["g1", "g1", "g2", "g3"]),
+        "consumer" => pick(rng, &["alice", "bob", "carol"]),
         // Lists without NUL bytes, for SORT: Redis compares up to the first NUL.
         "kn" => format!("n{}", rng.below(3)).into_bytes(),
         // Sorted sets whose members all have the score 0: only there ranges by member have a meaning.
         "kx" => format!("x{}", rng.below(3)).into_bytes(),
         "k" => {
-            let pool = ['s', 'l', 't', 'h', 'z'][rng.below(5) as usize];
+            let pool = ['s', 'l', 't', 'h', 'z', 'e'][rng.below(6) as usize];
             key(pool, rng)
         }
         // Values: text, numbers at the edge, nothing, bytes, something long.

@@ -150,6 +150,7 @@ fn compare_data(ours: &mut Conn, theirs: &mut Conn, seed: u64) {
                     let words: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"];
                     words.iter().map(|word| word.to_vec()).collect()
                 }
+                "stream" => [b"XRANGE", &key[..], b"-", b"+"].map(<[u8]>::to_vec).to_vec(),
                 other => panic!("a key of type {other}"),
             };
             for command in [read, vec![b"PTTL".to_vec(), key.clone()]] {

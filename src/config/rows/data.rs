@@ -32,11 +32,11 @@ rows! {
     "zset-max-listpack-value" ["zset-max-ziplist-value"]: Memory(0, i64::MAX), = "64", MUTABLE,
         zset_max_listpack_value -> usize;
     /// A HyperLogLog of at most this many bytes is kept sparse.
-    "hll-sparse-max-bytes": Memory(0, i64::MAX), = "3000", MUTABLE | DORMANT;
+    "hll-sparse-max-bytes": Memory(0, i64::MAX), = "3000", MUTABLE, hll_sparse_max_bytes -> usize;
     /// The most bytes of a stream's node; 0 for no limit.
-    "stream-node-max-bytes": Memory(0, i64::MAX), = "4096", MUTABLE | DORMANT;
+    "stream-node-max-bytes": Memory(0, i64::MAX), = "4096", MUTABLE, stream_node_max_bytes -> usize;
     /// The most entries of a stream's node; 0 for no limit.
-    "stream-node-max-entries": Int(0, i64::MAX), = "100", MUTABLE | DORMANT;
+    "stream-node-max-entries": Int(0, i64::MAX), = "100", MUTABLE, stream_node_max_entries -> usize;
     /// Check all of a RESTORE payload before it is used. Payloads are always checked.
     "sanitize-dump-payload": Enum(SANITIZE), = "no", MUTABLE | DORMANT;
     /// Publish changes of keys. K: by key, E: by event; g $ l s h z t d: classes of

@@ -2,7 +2,8 @@
 
 use crate::keyspace::snapshot::Encode;
 use crate::keyspace::{EntryRef, NO_EXPIRY, View, encode_request};
-use crate::types::Elem;
+use crate::types::stream::StreamId;
+use crate::types::{Elem, Stream};
 
 /// Elements of a collection in one command, as Redis does.
 const ITEMS: usize = 64;
@@ -41,6 +42,52 @@ impl Chunks<'_> {
 
 fn bytes(e: Elem<'_>) -> Vec<u8> {
     e.to_vec()
+}
+
+/// A stream as the commands that make it.
+fn stream_commands(key: &[u8], stream: &Stream, out: &mut Vec<u8>) {
+    let text = |n: &dyn std::fmt::Display| n.to_string().into_bytes();
+    for e in stream.range(StreamId::MIN, StreamId::MAX) {
+        let mut argv = vec![b"XADD".to_vec(), key.to_vec(), text(&e.id)];
+        e.for_each(|field, value| argv.extend([bytes(field), bytes(value)]));
+        encode_request(&argv.iter().map(|a| &a[..]).collect::<Vec<_>>(), out);
+    }
+    if stream.is_empty() {
+        // A stream without entries is made with one that goes at once.
+        encode_request(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"], out);
+    }
+    let c = stream.counters();
+    let (last, added, deleted) = (text(&c.last), text(&c.added), text(&c.max_deleted));
+    encode_request(&[b"XSETID", key, &last, b"ENTRIESADDED", &added, b"MAXDELETEDID", &deleted], out);
+    for (name, group) in stream.groups() {
+        let (last, read) = (text(&group.last_id), text(&group.entries_read));
+        encode_request(&[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", &read], out);
+        for consumer in group.consumers() {
+            if consumer.pending_len() == 0 {
+                encode_request(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()], out);
+            }
+        }
+        for (id, nack) in group.pending(StreamId::MIN) {
+            let (id, time, count) = (text(&id), text(&nack.time), text(&nack.count));
+            encode_request(
+                &[
+                    b"XCLAIM",
+                    key,
+                    name,
+                    &nack.consumer,
+                    b"0",
+                    &id,
+                    b"TIME",
+                    &time,
+                    b"RETRYCOUNT",
+                    &count,
+                    b"JUSTID",
+                    b"FORCE",
+                ],
+                out,
+            );
+        }
+    }
 }
 
 impl Encode for Commands {
@@ -83,6 +130,7 @@ impl Encode for Commands {
                     encode_request(&[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", &field], chunks.out);
                 }
             }
+            View::Stream(stream) => stream_commands(key, stream, chunks.out),
         }
         chunks.flush();
         if entry.expiry() != NO_EXPIRY {

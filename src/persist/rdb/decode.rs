@@ -295,6 +295,7 @@ pub fn read_value(what: u8, r: &mut Reader<'_>, limits: &Limits, now: i64) -> Re
             Value::Hash(Box::new(hash))
         }
         kind::HASH_LISTPACK => Value::Hash(Box::new(Hash::from_listpack(Listpack::from_bytes(&r.string()?)?, limits)?)),
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(Box::new(super::stream::read(what, r)?)),
         other => return Err(BadPayload::UnknownType(other)),
     };
     let empty = match &value {
@@ -302,7 +303,7 @@ pub fn read_value(what: u8, r: &mut Reader<'_>, limits: &Limits, now: i64) -> Re
         Value::Set(s) => s.is_empty(),
         Value::ZSet(z) => z.is_empty(),
         Value::Hash(h) => h.is_empty(),
-        Value::String(_) | Value::Raw(_) => false,
+        Value::String(_) | Value::Raw(_) | Value::Stream(_) => false,
     };
     if empty { Err(BadPayload::Malformed) } else { Ok(value) }
 }

@@ -109,6 +109,8 @@ pub fn form_of(value: View<'_>) -> (u8, u16) {
         View::Hash(h) if h.as_listpack().is_some() => kind::HASH_LISTPACK,
         View::Hash(h) if h.has_volatile() => return (kind::HASH_2, VERSION_FIELD_EXPIRY),
         View::Hash(_) => kind::HASH,
+        // Redis 7.0 does not know when consumers were active; everybody takes the time they were seen for it.
+        View::Stream(_) => kind::STREAM_2,
     };
     (kind, VERSION)
 }
@@ -169,5 +171,6 @@ pub fn write_body(w: &mut Writer, value: View<'_>) {
                 });
             }
         },
+        View::Stream(s) => super::stream::write(w, s),
     }
 }

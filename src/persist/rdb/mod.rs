@@ -10,6 +10,7 @@ pub mod file;
 pub mod load;
 mod old;
 mod skip;
+mod stream;
 
 pub use decode::{BadPayload, Reader, read_value};
 pub use encode::{Writer, form_of, write_body, write_value};
@@ -61,10 +62,16 @@ mod kind {
     pub const ZSET_ZIPLIST: u8 = 12;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const LIST_QUICKLIST: u8 = 14;
+    /// A stream, of Redis 5.
+    pub const STREAM: u8 = 15;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
+    /// A stream that knows how many entries were added, of Redis 7.0.
+    pub const STREAM_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
+    /// A stream whose consumers know when they were active, of Redis 7.2.
+    pub const STREAM_3: u8 = 21;
     /// Valkey's, with an expiry of each field. (Redis used the number for a form that it never released.)
     pub const HASH_2: u8 = 22;
     /// Redis 7.4's, with an expiry of each field.
@@ -77,7 +84,6 @@ mod kind {
 pub fn type_name(kind: u8) -> &'static str {
     match kind {
         6 | 7 => "module value",
-        15 | 19 | 21 => "stream",
         23 => "packed hash with field expiry of a release candidate",
         26.. => "type of a newer version",
         _ => "unknown type",

@@ -52,11 +52,12 @@ pub fn body(r: &mut Reader<'_>, what: u8) -> Result<()> {
                 r.skip_string()
             })
         }
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => super::stream::skip(r, what),
         other => Err(BadPayload::UnknownType(other)),
     }
 }
 
-fn repeat(r: &mut Reader<'_>, mut one: impl FnMut(&mut Reader<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn repeat(r: &mut Reader<'_>, mut one: impl FnMut(&mut Reader<'_>) -> Result<()>) -> Result<()> {
     for _ in 0..r.plain_len()? {
         one(r)?;
     }

@@ -8,6 +8,7 @@ use sha1::{Digest as _, Sha1};
 use crate::base::num::fmt_f64;
 use crate::commands::Ctx;
 use crate::keyspace::{Db, EntryRef, NO_EXPIRY, SLOTS, View};
+use crate::types::stream::StreamId;
 use crate::types::{Elem, IntBuf};
 
 /// A signature in the making.
@@ -59,6 +60,15 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>, now: i64) {
             let part = pair(field.as_bytes(&mut buf), value.as_bytes(&mut other));
             digest.xor(&part.0);
         }),
+        View::Stream(stream) => {
+            for e in stream.range(StreamId::MIN, StreamId::MAX) {
+                digest.mix(format!("{}.{}", e.id.ms, e.id.seq).as_bytes());
+                e.for_each(|field, value| {
+                    digest.mix(field.as_bytes(&mut buf));
+                    digest.mix(value.as_bytes(&mut other));
+                });
+            }
+        }
     }
     if entry.expiry() != NO_EXPIRY {
         digest.xor(b"!!expire!!");

@@ -20,6 +20,7 @@ fn packed<'a>(entry: EntryRef<'a>) -> Option<&'a Listpack> {
         View::Set(set) => set.as_listpack(),
         View::ZSet(zset) => zset.as_listpack(),
         View::Hash(hash) => hash.as_listpack(),
+        View::Stream(_) => None,
     }
 }
 

@@ -68,6 +68,8 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     let all = cx.server.registry.all();
     let (mut input, mut output, mut pubsub, mut watching, mut watched) = (0, 0, 0, 0, 0);
     let mut blocking: HashSet<(usize, Vec<u8>)> = HashSet::new();
+    // Keys whose end would end a wait, too.
+    let mut blocking_on_nokey = HashSet::new();
     let mut timeouts = 0;
     for client in &all {
         input = input.max(client.qbuf.load(Relaxed) + client.qbuf_free.load(Relaxed));
@@ -78,7 +80,11 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
         watched += keys;
         if client.has(flags::BLOCKED)
             && let Some(waiter) = &*client.blocked.lock()
+            && !waiter.is_done()
         {
+            if waiter.argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"xreadgroup")) {
+                blocking_on_nokey.extend(waiter.keys.iter().map(|key| (waiter.db, key.clone())));
+            }
             blocking.extend(waiter.keys.iter().map(|key| (waiter.db, key.clone())));
             timeouts += usize::from(!waiter.keys.is_empty());
         }
@@ -97,7 +103,7 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     text.field("clients_in_timeout_table", timeouts);
     text.field("total_watched_keys", watched);
     text.field("total_blocking_keys", blocking.len());
-    text.field("total_blocking_keys_on_nokey", 0);
+    text.field("total_blocking_keys_on_nokey", blocking_on_nokey.len());
 }
 
 pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
