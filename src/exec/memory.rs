@@ -33,12 +33,11 @@ impl Worker {
     /// Evicts until memory is under the limit. False if it stays over it and nothing can be evicted. Nothing is locked.
     pub(super) fn make_room(&mut self, now: i64) -> bool {
         let limit = self.server.config.maxmemory();
+        if limit == 0 {
+            return true;
+        }
         let used = alloc::used_memory();
-        if limit == 0
-            || used <= limit
-            || self.leaves_eviction_to_primary()
-            || used <= limit + self.server.uncounted_memory()
-        {
+        if used <= limit || self.leaves_eviction_to_primary() || used <= limit + self.server.uncounted_memory() {
             return true;
         }
         self.evict_down_to(limit, now)
