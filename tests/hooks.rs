@@ -61,6 +61,7 @@ impl FileSink for Log {
     fn append(&self, bytes: &[u8], _offset: u64) {
         self.0.lock().push(requests(bytes).join("; "));
     }
+    fn reach(&self, _offset: u64) {}
 }
 
 /// Attaches what takes the place of the append-only file.
@@ -214,6 +215,7 @@ impl FileSink for Replay {
             };
         }
     }
+    fn reach(&self, _offset: u64) {}
 }
 
 #[test]

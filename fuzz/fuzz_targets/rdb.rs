@@ -2,7 +2,7 @@
 #![no_main]
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use dunlin::commands::Server;
 use dunlin::config::Config;
@@ -31,7 +31,6 @@ fuzz_target!(|bytes: &[u8]| {
         checksum: false,
         delay_us: 0,
         progress: &AtomicU64::new(0),
-        cancel: &AtomicBool::new(false),
     };
     let _ = load(bytes, how, &[spare.stats]);
     WORKER.with_borrow_mut(|w| w.flush_all());

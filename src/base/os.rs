@@ -3,7 +3,15 @@
 //! Read for INFO and at start, never on a command's path. One of the few modules with `unsafe`: plain libc calls on
 //! plain structures, each argued where it stands.
 
+use std::ffi::OsString;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// The path that a setting names: any bytes.
+pub fn path(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
+}
 
 /// CPU seconds of the process or a part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -46,8 +46,6 @@ pub struct Hello {
     pub rdb_only: bool,
     /// REPLCONF rdb-filter-only: parts it wants, `None` for all.
     pub filter: Option<Filter>,
-    /// REPLCONF version
-    pub version: String,
 }
 
 /// Which parts of a snapshot a replica wants.
@@ -69,8 +67,6 @@ pub struct Replica {
     pub acked_file: AtomicU64,
     /// When it last spoke, unix ms.
     pub acked_at: AtomicI64,
-    /// The end of what it was sent or is to be sent from next.
-    pub sent: AtomicU64,
     /// It speaks the old SYNC, and sends no acknowledgements.
     pub old: AtomicBool,
     /// Acknowledgements so far.

@@ -189,8 +189,12 @@ impl Server {
             delay_us: self.config.rdb_key_save_delay(),
         }
     }
-    /// What a file of the data begins with. All slots are held.
-    pub fn rdb_head(&self) -> rdb::file::Head {
+    /// Whether data are being written out, or are about to be: no other snapshot can begin.
+    pub fn has_snapshot(&self) -> bool {
+        self.keyspace.hooks.watching() || self.snapshots.job().is_some()
+    }
+    /// What a file of the data begins with; `aof_base`: it is the base of an append-only file. All slots are held.
+    pub fn rdb_head(&self, aof_base: bool) -> rdb::file::Head {
         let dbs = 0..self.keyspace.databases();
         let volatile = dbs.clone().any(|db| self.metrics.volatile_hashes(db) > 0);
         rdb::file::Head {
@@ -200,7 +204,7 @@ impl Server {
                 ("redis-bits", usize::BITS.to_string()),
                 ("ctime", (clock::now_ms() / 1000).to_string()),
                 ("used-mem", alloc::used_memory().to_string()),
-                ("aof-base", "0".to_owned()),
+                ("aof-base", u8::from(aof_base).to_string()),
             ],
             sizes: dbs.map(|db| (self.metrics.keys(db), self.metrics.expires(db))).collect(),
             functions: Vec::new(),

@@ -57,8 +57,6 @@ pub struct Link {
     pub last_io: AtomicI64,
     /// Since when the link is down, unix ms; 0: it is up, or never was.
     pub down_since: AtomicI64,
-    /// When it came up, unix ms.
-    pub up_since: AtomicI64,
     /// Bytes of the snapshot: how many there are (-1: unknown) and how many came.
     pub bulk_total: AtomicI64,
     /// See `bulk_total`.

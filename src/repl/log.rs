@@ -30,6 +30,8 @@ const READ: usize = 512 << 10;
 pub trait FileSink: Send + Sync {
     /// Appends whole requests. `offset` is the log's end after them.
     fn append(&self, requests: &[u8], offset: u64);
+    /// The stream is at `offset` and has nothing more for the file up to there.
+    fn reach(&self, offset: u64);
 }
 
 /// Names a reader of the log.
@@ -175,10 +177,11 @@ fn encode(effects: &LogBuf, wanted: impl Fn(&Logged<'_>) -> bool, selected: &mut
 }
 
 impl State {
+    /// The stream goes on by `bytes`, which are kept if history is kept.
     fn push(&mut self, bytes: &[u8]) {
+        self.end += bytes.len() as u64;
         if let Some(stream) = &mut self.stream {
             stream.push(bytes);
-            self.end += bytes.len() as u64;
             let kept = self.end - stream.start;
             if kept > self.backlog + BLOCK as u64 / 4 {
                 self.trim();
@@ -211,7 +214,7 @@ impl LogSink for Log {
             state.push(&scratch);
         }
         if let Some(file) = &state.file {
-            if state.stream.is_none() {
+            if state.stream.is_none() && state.follows.is_none() {
                 // Something must tell the writes of clients apart, for WAITAOF, also where nobody follows.
                 state.end += 1;
             }
@@ -323,11 +326,7 @@ impl Log {
     /// Appends bytes that are no effect: a PING, the primary's stream on a replica.
     pub fn append_raw(&self, bytes: &[u8]) {
         let mut state = self.state.lock();
-        if state.stream.is_some() {
-            state.push(bytes);
-        } else {
-            state.end += bytes.len() as u64;
-        }
+        state.push(bytes);
         self.end.store(state.end, Release);
         drop(state);
         self.wake();
@@ -337,10 +336,10 @@ impl Log {
     pub fn append_stream(&self, bytes: &[u8], generation: u64) {
         let mut state = self.state.lock();
         if state.follows == Some(generation) {
-            if state.stream.is_some() {
-                state.push(bytes);
-            } else {
-                state.end += bytes.len() as u64;
+            state.push(bytes);
+            if let Some(file) = &state.file {
+                // The effects went to the file before the stream got here.
+                file.reach(state.end);
             }
             self.end.store(state.end, Release);
         }
@@ -357,9 +356,10 @@ impl Log {
         let start = state.stream.as_ref()?.start;
         (start..=state.end).contains(&offset).then(|| state.add_reader(offset))
     }
-    /// Where a reader is. `None` if it is not there any more.
-    pub fn position(&self, id: ReaderId) -> Option<u64> {
-        self.state.lock().readers.iter().find(|r| r.id == id).map(|r| r.offset)
+    /// Bytes that wait for a reader; none if it is not there any more.
+    pub fn behind(&self, id: ReaderId) -> u64 {
+        let state = self.state.lock();
+        state.readers.iter().find(|r| r.id == id).map_or(0, |r| state.end - r.offset)
     }
     /// Removes a reader.
     pub fn remove_reader(&self, id: ReaderId) {
@@ -436,7 +436,7 @@ mod tests {
             b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n\
             *2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
         assert_eq!(String::from_utf8_lossy(&read(&log, id)), String::from_utf8_lossy(expected));
-        assert_eq!((log.end(), log.position(id)), (expected.len() as u64, Some(expected.len() as u64)));
+        assert_eq!((log.end(), log.behind(id)), (expected.len() as u64, 0));
         assert!(read(&log, id).is_empty());
     }
 
@@ -471,6 +471,28 @@ mod tests {
             total += n as u64;
         }
         assert_eq!(total, kept.len - 7);
+    }
+
+    /// The end was once read before the reader's place, which was past it by then.
+    #[test]
+    fn how_far_a_reader_is_behind_never_underflows() {
+        let log = Log::default();
+        log.set_backlog(1 << 20);
+        log.start();
+        let id = log.reader_at_end();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for _ in 0..20_000 {
+                    log.append_raw(b"0123456789");
+                    read(&log, id);
+                }
+                done.store(true, Release);
+            });
+            while !done.load(Acquire) {
+                assert!(log.behind(id) <= 10);
+            }
+        });
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod link;
 pub mod log;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -131,7 +131,6 @@ pub struct Replication {
     pub failover: Mutex<Option<FailoverPlan>>,
     ids: RwLock<Ids>,
     peers: RwLock<Vec<Peer>>,
-    online: AtomicUsize,
     waits: Mutex<Vec<Wait>>,
     candidates: Mutex<Vec<Candidate>>,
     file_synced: AtomicU64,
@@ -150,7 +149,6 @@ impl Default for Replication {
             failover: Mutex::default(),
             ids: RwLock::new(Ids::new()),
             peers: RwLock::default(),
-            online: AtomicUsize::new(0),
             waits: Mutex::default(),
             candidates: Mutex::default(),
             file_synced: AtomicU64::new(0),
@@ -191,12 +189,6 @@ impl Replication {
     pub fn shift(&self) {
         self.adopt_continuation(&rng::hex_id());
     }
-    /// Forgets the previous history.
-    pub fn forget_previous(&self) {
-        let mut ids = self.ids.write();
-        ids.previous = "0".repeat(40);
-        ids.previous_end = -1;
-    }
     /// Whether a replica that has `id` up to before `offset` (its next byte, counted from 1) can go on from there.
     /// The reader that it gets then.
     pub fn resume(&self, id: &str, offset: i64) -> Option<ReaderId> {
@@ -224,21 +216,14 @@ impl Replication {
         if peers.is_empty() {
             self.alone_since.store(now, Release);
         }
-        drop(peers);
-        self.count_online();
     }
     /// Whether none is there, and since when (unix ms; 0: never was).
     pub fn alone_since(&self) -> Option<i64> {
         self.peers.read().is_empty().then(|| self.alone_since.load(Acquire))
     }
-    /// Counts those that get the log.
-    pub fn count_online(&self) {
-        let n = self.peers.read().iter().filter(|p| p.replica.stage() == Stage::Online).count();
-        self.online.store(n, Release);
-    }
     /// How many get the log.
     pub fn online(&self) -> usize {
-        self.online.load(Acquire)
+        self.peers.read().iter().filter(|p| p.replica.stage() == Stage::Online).count()
     }
     /// How many have spoken within `max_lag` seconds.
     pub fn good(&self, max_lag: i64, now: i64) -> usize {

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -188,10 +188,8 @@ async fn by_file(
     let announced = load::Announced::begin(server, total, false);
     worker.flush_all();
     tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
-    let result = patiently(wire, move || {
-        load::into(server, (server.keyspace, &server.metrics), reader, HOW, &AtomicBool::new(false)).map(drop)
-    })
-    .await;
+    let result =
+        patiently(wire, move || load::into(server, (server.keyspace, &server.metrics), reader, HOW).map(drop)).await;
     if let Err(e) = result {
         worker.flush_all();
         return Err(e);
@@ -268,9 +266,8 @@ async fn load_from(
 ) -> io::Result<()> {
     let (to, from) = std::sync::mpsc::sync_channel(64);
     let pipe = Pipe { from, chunk: Vec::new(), pos: 0 };
-    let work = tokio::task::spawn_blocking(move || {
-        load::into(server, into, pipe, HOW, &AtomicBool::new(false)).map(drop).map_err(io::Error::from)
-    });
+    let work =
+        tokio::task::spawn_blocking(move || load::into(server, into, pipe, HOW).map(drop).map_err(io::Error::from));
     let gone = || failed("the loader has given up");
     let sent = transfer(server, wire, end, |bytes| to.send(bytes.to_vec()).map_err(|_| gone())).await;
     drop(to);

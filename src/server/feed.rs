@@ -94,7 +94,6 @@ impl Feed {
     fn go_online(&self, server: &Server, reader: ReaderId) -> Phase {
         self.replica.set_stage(Stage::Online);
         self.replica.acked_at.store(clock::now_ms(), Release);
-        server.repl.count_online();
         server.repl.changed.notify_waiters();
         tracing::info!("Synchronization with a replica succeeded");
         Phase::Log(reader)

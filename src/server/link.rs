@@ -307,7 +307,6 @@ impl Following {
         let mut reader = Reader::default();
         let now = clock::now_ms();
         server.repl.link.last_io.store(now, Release);
-        server.repl.link.up_since.store(now, Release);
         self.acknowledge(&mut wire).await?;
         let mut tick = tokio::time::interval_at(Instant::now() + Duration::from_secs(1), Duration::from_secs(1));
         loop {

@@ -1,7 +1,6 @@
 //! The listening sockets: TCP addresses of `bind`, and the unix socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -104,7 +103,7 @@ fn tcp(addr: SocketAddr, backlog: i32) -> std::io::Result<std::net::TcpListener>
 
 fn unix_path(config: &Config) -> Option<PathBuf> {
     let path = config.unixsocket();
-    (!path.is_empty()).then(|| PathBuf::from(std::ffi::OsString::from_vec(path)))
+    (!path.is_empty()).then(|| os::path(path))
 }
 
 fn bind_unix(config: &Config, path: &PathBuf) -> Result<Listener, String> {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
 use crate::clients::Session;
@@ -60,7 +60,7 @@ fn replay(server: &'static Server, worker: &mut Worker, path: &Path, last: bool)
     if magic[..n].starts_with(b"REDIS0") || magic[..n].starts_with(b"VALKEY0") {
         let into = (server.keyspace, &server.metrics);
         let how = load::How { keep_expired: true, ..load::How::default() };
-        let loaded = load::into(server, into, &mut file, how, &AtomicBool::new(false))
+        let loaded = load::into(server, into, &mut file, how)
             .map_err(|e| format!("Error reading the RDB preamble of the AOF file {shown}, AOF loading aborted: {e}"))?;
         if !loaded.functions.is_empty() {
             return Err(format!("{shown} has function libraries, which this version does not know"));

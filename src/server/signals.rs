@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Acquire;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::base::os;
 use crate::commands::Server;
 use crate::commands::server::shutdown::{self, Plan};
 use crate::config::Config;
@@ -53,7 +54,6 @@ pub struct PidFile(Option<PathBuf>);
 impl PidFile {
     /// Writes it, if one is configured, or if the server runs in the background.
     pub fn write(config: &Config) -> PidFile {
-        use std::os::unix::ffi::OsStringExt;
         let mut path = config.pidfile();
         if path.is_empty() && config.daemonize() {
             path = b"/var/run/dunlin.pid".to_vec();
@@ -61,7 +61,7 @@ impl PidFile {
         if path.is_empty() {
             return PidFile(None);
         }
-        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        let path = os::path(path);
         match std::fs::write(&path, format!("{}\n", std::process::id())) {
             Ok(()) => PidFile(Some(path)),
             Err(e) => {

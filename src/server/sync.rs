@@ -15,7 +15,7 @@ use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::commands::persistence::status::Job;
 use crate::commands::replication::{failover, role};
-use crate::persist::rdb::file::{FileSnapshot, Head};
+use crate::persist::rdb::file::FileSnapshot;
 use crate::repl::{Candidate, Part, ReaderId};
 
 /// How often it looks.
@@ -94,7 +94,6 @@ impl Chores {
         let (repl, config) = (&server.repl, server.config);
         let timeout = config.repl_timeout() * 1000;
         let limit = config.output_limit(1);
-        let end = repl.log.end();
         let peers = repl.peers();
         self.over_soft.retain(|id, _| peers.iter().any(|p| p.client.id == *id));
         for p in &peers {
@@ -106,7 +105,7 @@ impl Chores {
                 continue;
             }
             let reader = r.reader.load(Acquire);
-            let behind = repl.log.position(ReaderId(reader)).map_or(0, |at| end - at);
+            let behind = repl.log.behind(ReaderId(reader));
             p.client.out_capacity.store(behind as usize, Relaxed);
             // As Redis: a limit below the backlog is no use, since the backlog is kept anyway.
             let floor = config.repl_backlog_size() as u64;
@@ -142,34 +141,29 @@ fn drop_history(server: &Server, seconds: i64) {
 /// Begins a snapshot for those who wait for one, if it is time.
 fn begin_snapshot(server: &'static Server, now: i64) {
     let config = server.config;
-    let chosen: Vec<Candidate> = {
+    let (chosen, diskless): (Vec<Candidate>, bool) = {
         let mut candidates = server.repl.candidates();
         if candidates.is_empty() || server.gate.has(bits::LOADING) {
             return;
         }
         let asked = |c: &Candidate| c.peer.replica.asked_at.load(Acquire);
-        let diskless = config.repl_diskless_sync();
         let oldest = candidates.iter().map(asked).min().unwrap_or(now);
         let enough = config.repl_diskless_sync_max_replicas();
-        let waits = diskless
+        let waits = config.repl_diskless_sync()
             && now - oldest < config.repl_diskless_sync_delay() * 1000
             && (enough == 0 || candidates.len() < enough);
-        if waits || server.keyspace.hooks.watching() || server.snapshots.job().is_some() {
+        if waits || server.has_snapshot() {
             return;
         }
         // Those that cannot take a snapshot of unknown length get it by way of a file, each kind at its turn.
-        let eof = diskless && candidates.iter().any(|c| c.peer.replica.hello.lock().eof);
-        let filter = candidates.iter().find(|c| c.peer.replica.hello.lock().eof == eof || !eof).map(filter_of);
-        let (chosen, rest) = candidates
-            .drain(..)
-            .partition(|c| (!eof || c.peer.replica.hello.lock().eof) && Some(filter_of(c)) == filter);
+        let eof = |c: &Candidate| c.peer.replica.hello.lock().eof;
+        let diskless = config.repl_diskless_sync() && candidates.iter().any(eof);
+        let takes = |c: &Candidate| !diskless || eof(c);
+        let filter = candidates.iter().find(|c| takes(c)).map(filter_of);
+        let (chosen, rest) = candidates.drain(..).partition(|c| takes(c) && Some(filter_of(c)) == filter);
         *candidates = rest;
-        chosen
+        (chosen, diskless)
     };
-    if chosen.is_empty() {
-        return;
-    }
-    let diskless = config.repl_diskless_sync() && chosen.iter().all(|c| c.peer.replica.hello.lock().eof);
     let spawned = std::thread::Builder::new().name("full-sync".into()).spawn(move || serve(server, chosen, diskless));
     if let Err(e) = spawned {
         tracing::warn!("Can't start a thread for a synchronization: {e}");
@@ -274,35 +268,33 @@ impl Drop for Receivers<'_> {
     }
 }
 
-/// What a replica is told before the snapshot.
-fn announce(cut: &Cut) -> Bytes {
-    Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset))
-}
-
-/// What the snapshot begins with.
-fn head_of(server: &Server, cut: &Cut) -> Head {
-    let mut head = server.rdb_head();
-    head.aux.push(("repl-stream-db", "0".into()));
-    head.aux.push(("repl-id", cut.id.clone()));
-    head.aux.push(("repl-offset", cut.offset.to_string()));
-    head
-}
-
-fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
+/// Begins the snapshot, and tells the replicas what follows; `stage` is how far they are then. With the offset of the cut.
+fn open<'a>(
+    server: &'static Server,
+    chosen: &'a [Candidate],
+    job: &Job,
+    stage: Stage,
+) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
     let at_cut = || {
         let cut = cut(server, chosen.len());
-        (head_of(server, &cut), cut)
+        (server.rdb_head(false).with_history(&cut.id, cut.offset), cut)
     };
     let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
-    let mark = rng::hex_id();
-    let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
+    let receivers = Receivers { server, to: chosen.iter().zip(cut.readers).collect() };
+    let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {
-        c.peer.replica.set_stage(Stage::Bulk);
+        c.peer.replica.set_stage(stage);
         if !c.peer.replica.old.load(Acquire) {
-            let _ = c.to.blocking_send(Part::Bytes(announce(&cut)));
+            let _ = c.to.blocking_send(Part::Bytes(announced.clone()));
         }
     }
+    Ok((snapshot, receivers, cut.offset))
+}
+
+fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
+    let (snapshot, mut receivers, _) = open(server, chosen, job, Stage::Bulk)?;
+    let mark = rng::hex_id();
     receivers.send(&Bytes::from(format!("$EOF:{mark}\r\n")))?;
     snapshot.run(&job.cancel, |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
     receivers.send(&Bytes::from(mark))?;
@@ -313,20 +305,8 @@ fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Resul
 
 /// For replicas that take only a snapshot of known length: a file first, then its bytes.
 fn by_file(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
-    let at_cut = || {
-        let cut = cut(server, chosen.len());
-        (head_of(server, &cut), cut)
-    };
-    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
-    let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
-    let mut receivers = Receivers { server, to: chosen.iter().zip(cut.readers.iter().copied()).collect() };
-    for (c, _) in &receivers.to {
-        c.peer.replica.set_stage(Stage::WaitEnd);
-        if !c.peer.replica.old.load(Acquire) {
-            let _ = c.to.blocking_send(Part::Bytes(announce(&cut)));
-        }
-    }
-    let path = std::path::PathBuf::from(format!("temp-sync-{}-{}.rdb", std::process::id(), cut.offset));
+    let (snapshot, mut receivers, offset) = open(server, chosen, job, Stage::WaitEnd)?;
+    let path = std::path::PathBuf::from(format!("temp-sync-{}-{offset}.rdb", std::process::id()));
     let file = Temporary::create(path)?;
     let mut signed = clock::now_ms();
     snapshot.run(&job.cancel, |chunk| {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*};
 use parking_lot::{Mutex, RwLock};
 
 use super::save::SteadyFile;
-use crate::base::clock;
+use crate::base::{clock, os};
 use crate::commands::gate::bits;
 use crate::commands::replication::{role, wait};
 use crate::commands::{CmdResult, Command, Ctx, Server};
@@ -88,16 +88,14 @@ impl FileSink for Sink {
     fn append(&self, requests: &[u8], offset: u64) {
         self.0.append(requests, offset);
     }
-}
-
-fn path_of(bytes: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    fn reach(&self, offset: u64) {
+        self.0.reach(offset);
+    }
 }
 
 /// The directory of the files.
 pub fn directory(server: &Server) -> PathBuf {
-    path_of(server.config.appenddirname())
+    os::path(server.config.appenddirname())
 }
 
 /// What the files' names begin with.
@@ -161,12 +159,8 @@ pub fn open_at_start(server: &'static Server) -> Result<(), String> {
         // As Redis: a base, if only an empty one, so that the files are whole from the beginning.
         let base = manifest.next_base(&stem, true);
         tracing::info!("Creating AOF base file {} on server start", base.name);
-        let at_cut = || {
-            let mut head = server.rdb_head();
-            set_aof_base(&mut head);
-            (head, ())
-        };
         let file = File::create(dir.join(&base.name)).map_err(failed)?;
+        let at_cut = || (server.rdb_head(true), ());
         let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), Arc::default(), at_cut);
         let (snapshot, ()) = begun.map_err(|_| "a snapshot is under way".to_owned())?;
         let mut file = SteadyFile::new(file, true);
@@ -258,14 +252,7 @@ pub fn turn_off(server: &'static Server) {
     if let Some(rewrite) = server.aof.rewrite() {
         rewrite.cancel.store(true, Release);
     }
-    let mut held = server.keyspace.held();
-    held.lock_all();
-    server.repl.log.set_file(None);
-    role::review_log(server);
-    held.unlock();
-    if let Some(writer) = server.aof.writer.write().take() {
-        writer.stop();
-    }
+    detach(server);
     server.gate.set(bits::FILE, false);
 }
 
@@ -286,7 +273,7 @@ fn bgrewriteaof(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     if server.aof.rewrite().is_some() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
-    if server.keyspace.hooks.watching() || server.snapshots.job().is_some() {
+    if server.has_snapshot() {
         server.aof.scheduled.store(true, Release);
         cx.out.simple("Background append only file rewriting scheduled");
         return Ok(());
@@ -353,14 +340,6 @@ fn time_note(server: &Server) -> String {
     if server.config.aof_timestamp_enabled() { format!("#TS:{}\r\n", clock::now_ms() / 1000) } else { String::new() }
 }
 
-fn set_aof_base(head: &mut crate::persist::rdb::file::Head) {
-    for (name, value) in &mut head.aux {
-        if *name == "aof-base" {
-            "1".clone_into(value);
-        }
-    }
-}
-
 /// A base being written.
 enum Base {
     Rdb(FileSnapshot),
@@ -419,11 +398,7 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
     };
     let busy = |_| unused(io::Error::from(io::ErrorKind::ResourceBusy));
     let (base, switched) = if rdb {
-        let at_cut = || {
-            let mut head = server.rdb_head();
-            set_aof_base(&mut head);
-            (head, switch())
-        };
+        let at_cut = || (server.rdb_head(true), switch());
         let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), rewrite.progress.clone(), at_cut);
         let (snapshot, switched) = begun.map_err(busy)?;
         (Base::Rdb(snapshot), switched)
@@ -449,8 +424,9 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
     if let Err(e) = written {
         let _ = fs::remove_file(&temporary);
         if !attached && wanted {
-            // Without a base the writes since the cut are of no use.
-            detach_failed(server);
+            // The first rewrite after `appendonly yes`: without a base the writes since the cut are of no use. It is tried
+            // again.
+            detach(server);
             return Err(unused(e));
         }
         return Err(e);
@@ -478,8 +454,8 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
     Ok(())
 }
 
-/// The first rewrite after `appendonly yes` failed: nothing is written, and it is tried again.
-fn detach_failed(server: &'static Server) {
+/// Lets the log write to no file any more. No slots are held.
+fn detach(server: &'static Server) {
     let mut held = server.keyspace.held();
     held.lock_all();
     server.repl.log.set_file(None);

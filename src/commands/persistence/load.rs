@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
 use crate::commands::Server;
@@ -30,7 +30,6 @@ pub fn into(
     (ks, metrics): (&'static Keyspace, &Metrics),
     reader: impl Read,
     how: How,
-    cancel: &AtomicBool,
 ) -> Result<Loaded, LoadError> {
     let spares: Vec<_> = (0..server.config.workers().max(1)).map(|_| metrics.spare()).collect();
     let stats: Vec<_> = spares.iter().map(|s| s.stats).collect();
@@ -45,7 +44,6 @@ pub fn into(
         checksum: server.config.rdbchecksum(),
         delay_us: server.config.key_load_delay(),
         progress: &server.loading.done,
-        cancel,
     };
     let result = load(reader, load_how, &stats);
     if let Ok(loaded) = &result {
@@ -92,8 +90,7 @@ pub fn at_start(server: &'static Server) -> Result<(), String> {
     let start = clock::mono_ns();
     let is_replica = server.repl.link.is_replica();
     let how = How { keep_expired: is_replica, note_expired: !is_replica, ..How::default() };
-    let loaded =
-        into(server, (server.keyspace, &server.metrics), file, how, &AtomicBool::new(false)).map_err(|e| failed(&e))?;
+    let loaded = into(server, (server.keyspace, &server.metrics), file, how).map_err(|e| failed(&e))?;
     if !loaded.functions.is_empty() {
         return Err(failed(&"the file has function libraries, which this version does not know"));
     }

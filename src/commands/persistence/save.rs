@@ -154,8 +154,7 @@ pub fn review_gate(server: &Server) {
 
 /// Where the snapshot is.
 pub fn path(server: &Server) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(std::ffi::OsString::from_vec(server.config.dbfilename()))
+    os::path(server.config.dbfilename())
 }
 
 /// Makes what a directory says lasting.
@@ -221,12 +220,9 @@ fn write(server: &'static Server, job: &Job) -> io::Result<()> {
 fn write_as(server: &'static Server, job: &Job, path: &Path) -> io::Result<u64> {
     let file = File::create(path)?;
     let at_cut = || {
-        let mut head = server.rdb_head();
-        let ids = server.repl.ids();
+        let mut head = server.rdb_head(false);
         if server.repl.log.is_kept() {
-            head.aux.push(("repl-stream-db", "0".into()));
-            head.aux.push(("repl-id", ids.current));
-            head.aux.push(("repl-offset", server.repl.log.end().to_string()));
+            head = head.with_history(&server.repl.ids().current, server.repl.log.end());
         }
         job.progress.total.store(head.sizes.iter().map(|s| s.0 as usize).sum(), Relaxed);
         (head, server.dirty())
@@ -254,7 +250,7 @@ pub fn after_flush(server: &Server) {
 /// Begins what a save point or BGSAVE SCHEDULE asks for. Called from time to time.
 pub fn cron(server: &'static Server, now: i64) {
     let s = &server.snapshots;
-    if s.job().is_some() || server.keyspace.hooks.watching() || server.gate.has(bits::LOADING) {
+    if server.has_snapshot() || server.gate.has(bits::LOADING) {
         return;
     }
     if s.scheduled.load(Acquire) {

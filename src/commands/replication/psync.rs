@@ -66,11 +66,11 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             hello.eof |= is(value, "eof");
             hello.psync2 |= is(value, "psync2");
         } else if is(option, "version") {
-            hello.version = String::from_utf8_lossy(value).into_owned();
+            // Nothing depends on it.
         } else if is(option, "rdb-only") {
             let n = options::int(value)?;
             if !(0..=1).contains(&n) {
-                return Err(Error::new("ERR value is out of range, must be between 0 and 1"));
+                return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
             }
             hello.rdb_only = n == 1;
         } else if is(option, "rdb-filter-only") {
@@ -143,7 +143,6 @@ fn enlist(cx: &mut Ctx<'_>, stage: Stage) {
     let peer = Peer { client: cx.session.client.clone(), replica: Arc::clone(replica) };
     peer.client.set(flags::REPLICA, true);
     cx.server.repl.add_peer(peer);
-    cx.server.repl.count_online();
 }
 
 fn psync(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {

@@ -53,7 +53,7 @@ fn wait(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 fn waitaof(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let local = options::int(args[1])?;
     if !(0..=1).contains(&local) {
-        return Err(Error::new("ERR value is out of range, must be between 0 and 1"));
+        return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
     }
     let replicas = options::int(args[2])?;
     if replicas < 0 {

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -74,8 +74,6 @@ pub struct Writer {
     failing: AtomicBool,
     /// Fsyncs that came late.
     pub delayed: AtomicU64,
-    /// When the last fsync was, unix ms.
-    pub last_fsync: AtomicI64,
     on_synced: Synced,
     on_failing: Failing,
 }
@@ -107,7 +105,6 @@ impl Writer {
             pending: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             delayed: AtomicU64::new(0),
-            last_fsync: AtomicI64::new(clock::now_ms()),
             on_synced,
             on_failing,
         });
@@ -151,6 +148,10 @@ impl Writer {
         if idle && self.is_always() {
             self.called.notify_one();
         }
+    }
+    /// The log is at `offset`, with nothing more for the file up to there. Called under the log's lock.
+    pub fn reach(&self, offset: u64) {
+        self.buffer.lock().offset = offset;
     }
     /// What comes from now on goes to another file, once the thread has run `before`. Called while nothing is appended.
     pub fn rotate(&self, file: File, before: Before) {
@@ -275,7 +276,6 @@ impl Writer {
         if self.synced.swap(offset, AcqRel) == offset {
             return;
         }
-        self.last_fsync.store(clock::now_ms(), Relaxed);
         let ready: Vec<Waker> = {
             let mut b = self.buffer.lock();
             let stop = b.stop;

@@ -48,6 +48,16 @@ pub struct Head {
     pub functions: Vec<Vec<u8>>,
 }
 
+impl Head {
+    /// Adds which history of replication the data belong to, and where in it they are.
+    pub fn with_history(mut self, id: &str, offset: u64) -> Head {
+        self.aux.push(("repl-stream-db", "0".to_owned()));
+        self.aux.push(("repl-id", id.to_owned()));
+        self.aux.push(("repl-offset", offset.to_string()));
+        self
+    }
+}
+
 /// Writes keys as records of a file.
 struct Records {
     options: Options,

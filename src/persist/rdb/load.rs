@@ -54,8 +54,6 @@ pub struct Load<'a> {
     pub delay_us: i64,
     /// How far it is, in bytes; others may look.
     pub progress: &'a AtomicU64,
-    /// Ends the load early, when set.
-    pub cancel: &'a AtomicBool,
 }
 
 /// What was loaded.
@@ -91,7 +89,7 @@ pub enum LoadError {
     Io(io::Error),
     /// It is not what it should be, at this offset.
     Bad(u64, String),
-    /// It was cancelled.
+    /// Another part of it failed.
     Cancelled,
 }
 
@@ -213,7 +211,7 @@ pub fn load(reader: impl Read, how: Load<'_>, stats: &[&'static ThreadStats]) ->
             s.spawn(move || insert_all(how, stats, from, keys, failed, fail));
         }
         let send = |batch: Batch| {
-            if failed.load(Acquire) || how.cancel.load(Acquire) {
+            if failed.load(Acquire) {
                 return Err(LoadError::Cancelled);
             }
             to.send(batch).map_err(|_| LoadError::Cancelled)

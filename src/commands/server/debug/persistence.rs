@@ -1,7 +1,6 @@
 //! DEBUG RELOAD and LOADAOF: the data go to disk and come back.
 
 use std::fs::File;
-use std::sync::atomic::AtomicBool;
 
 use crate::commands::options::is;
 use crate::commands::persistence::{load, save};
@@ -39,7 +38,7 @@ pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
     let file = File::open(save::path(server)).map_err(|e| failed(&e))?;
     let how = load::How { replace: merge, ..load::How::default() };
     let into = (server.keyspace, &server.metrics);
-    let loaded = load::into(server, into, file, how, &AtomicBool::new(false));
+    let loaded = load::into(server, into, file, how);
     drop(announced);
     loaded.map_err(|e| failed(&e))?;
     tracing::info!("DB reloaded by DEBUG RELOAD");
