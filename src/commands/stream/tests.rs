@@ -1,3 +1,5 @@
+//! The commands of streams, on an engine without sockets.
+
 use crate::commands::testing::Bench;
 
 fn bench() -> Bench {

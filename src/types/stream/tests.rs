@@ -1,3 +1,5 @@
+//! Streams against a simple model, and payloads that are not what they claim.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
