@@ -50,6 +50,8 @@ def fill(c, n):
         c("ZADD", "zset", i * 1.5, f"member-{i}")
         c("HSET", "hash", f"field-{i}", f"value-{i}")
         c("XADD", "stream", f"{i + 1}-0", "field", i, f"other-{i % 3}", "value")
+    c("PFADD", "hll", *range(n))
+    c("SETBIT", "bits", n, 1)
     c("XDEL", "stream", "2-0")
     c("XGROUP", "CREATE", "stream", "group", "0")
     c("XREADGROUP", "GROUP", "group", "alice", "COUNT", 2, "STREAMS", "stream", ">")

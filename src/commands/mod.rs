@@ -17,9 +17,12 @@ pub mod table;
 pub(crate) mod testing;
 pub mod text;
 
+pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod persistence;
 pub mod pubsub;

@@ -1,10 +1,13 @@
 //! Data structures behind the Redis types: pure, knowing no key, lock or protocol.
 
+pub mod bits;
 pub mod bptree;
 pub mod dict;
 pub mod elem;
 pub mod fields;
+pub mod geo;
 pub mod hash;
+pub mod hll;
 pub mod intset;
 pub mod item;
 pub mod limits;

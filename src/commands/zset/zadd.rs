@@ -89,6 +89,12 @@ impl Rules {
     }
 }
 
+/// ZADD with its options, scores and members as words: what GEOADD comes to.
+pub(in crate::commands) fn run(cx: &mut Ctx<'_>, key: &[u8], words: &[&[u8]]) -> CmdResult {
+    let (rules, pairs) = Rules::parse(words)?;
+    zadd(cx, key, rules, pairs)
+}
+
 fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResult {
     let scores: smallvec::SmallVec<[f64; 8]> =
         pairs.iter().step_by(2).map(|s| options::float(s)).collect::<Result<_, _>>()?;
