@@ -40,7 +40,7 @@ pub use lookup::{Entry, Lookup};
 pub use state::Server;
 
 use crate::resp::Error;
-use crate::spec::Meta;
+use crate::spec::{Cat, Meta};
 
 /// What a handler returns: the error is the reply, and whatever was written before is dropped.
 pub type CmdResult = Result<(), Error>;
@@ -85,7 +85,9 @@ impl Command {
         Command { meta, run, scope, subs: &[] }
     }
     /// A command that is nothing without a subcommand.
-    pub const fn container(meta: Meta, subs: &'static [&'static Command]) -> Command {
+    pub const fn container(mut meta: Meta, subs: &'static [&'static Command]) -> Command {
+        // What a subcommand does is in its own categories.
+        meta.acl = Cat::SLOW;
         Command { meta, run: without_subcommand, scope: Scope::None, subs }
     }
     /// A command that has subcommands, and also does something where none is named.

@@ -289,6 +289,11 @@ impl Meta {
         self.acl = self.acl.or(cat);
         self
     }
+    /// Not in these ACL categories, though its group is.
+    pub const fn not_cat(mut self, cat: Cat) -> Meta {
+        self.acl = Cat(self.acl.0 & !cat.0);
+        self
+    }
     /// Version, complexity and summary.
     pub const fn doc(mut self, since: &'static str, complexity: &'static str, summary: &'static str) -> Meta {
         self.since = since;

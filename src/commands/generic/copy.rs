@@ -27,7 +27,7 @@ pub static COPY: Command = Command::new(
 /// `MOVE key db` <https://valkey.io/commands/move/>
 pub static MOVE: Command = Command::new(
     Meta::new("move", 3, Flags::WRITE.or(Flags::FAST), Group::Generic)
-        .keys(const { &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))] })
+        .keys(const { &[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))] })
         .doc("1.0.0", "O(1)", "Moves a key to another database."),
     mv,
 );

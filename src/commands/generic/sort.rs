@@ -24,6 +24,7 @@ const COMPLEXITY: &str = "O(N+M*log(M)) where N is the number of elements and M 
 pub static SORT: Command = Command::new(
     Meta::new("sort", -2, Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS), Group::Generic)
         .cat(ALL_TYPES)
+        .not_cat(crate::spec::Cat::KEYSPACE)
         .getkeys(sort_keys)
         .keys(const { &[KEY, PATTERNS, STORE] })
         .doc("1.0.0", COMPLEXITY, "Sorts the elements of a list, set or sorted set, and returns or stores them."),
@@ -35,6 +36,7 @@ pub static SORT: Command = Command::new(
 pub static SORT_RO: Command = Command::new(
     Meta::new("sort_ro", -2, Flags::READONLY.or(Flags::MOVABLEKEYS), Group::Generic)
         .cat(ALL_TYPES)
+        .not_cat(crate::spec::Cat::KEYSPACE)
         .keys(const { &[KEY, PATTERNS] })
         .doc("7.0.0", COMPLEXITY, "Sorts the elements of a list, set or sorted set, and returns them."),
     |cx, args| sort(cx, args, true),

@@ -23,11 +23,9 @@ use crate::spec::{Cat, Flags, Group, Meta};
 
 /// `BGREWRITEAOF` <https://valkey.io/commands/bgrewriteaof/>
 pub static BGREWRITEAOF: Command = Command::new(
-    Meta::new("bgrewriteaof", 1, Flags::ADMIN.or(Flags::NOSCRIPT), Group::Server).cat(Cat::DANGEROUS).doc(
-        "1.0.0",
-        "O(1)",
-        "Writes the append-only file anew, as short as the data allow.",
-    ),
+    Meta::new("bgrewriteaof", 1, Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING), Group::Server)
+        .cat(Cat::DANGEROUS)
+        .doc("1.0.0", "O(1)", "Writes the append-only file anew, as short as the data allow."),
     bgrewriteaof,
 );
 

@@ -21,7 +21,14 @@ const RETRY: i64 = 5;
 
 /// `SAVE` <https://valkey.io/commands/save/>
 pub static SAVE: Command = Command::new(
-    Meta::new("save", 1, Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_MULTI), Group::Server).cat(Cat::DANGEROUS).doc(
+    Meta::new(
+        "save",
+        1,
+        Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI),
+        Group::Server,
+    )
+    .cat(Cat::DANGEROUS)
+    .doc(
         "1.0.0",
         "O(N) where N is the total number of keys in all databases",
         "Writes a snapshot, and answers when it is on disk.",
@@ -31,11 +38,9 @@ pub static SAVE: Command = Command::new(
 
 /// `BGSAVE [SCHEDULE | CANCEL]` <https://valkey.io/commands/bgsave/>
 pub static BGSAVE: Command = Command::new(
-    Meta::new("bgsave", -1, Flags::ADMIN.or(Flags::NOSCRIPT), Group::Server).cat(Cat::DANGEROUS).doc(
-        "1.0.0",
-        "O(1)",
-        "Writes a snapshot in the background.",
-    ),
+    Meta::new("bgsave", -1, Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING), Group::Server)
+        .cat(Cat::DANGEROUS)
+        .doc("1.0.0", "O(1)", "Writes a snapshot in the background."),
     bgsave,
 );
 

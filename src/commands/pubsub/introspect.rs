@@ -80,11 +80,9 @@ static NUMPAT: Command = Command::new(
     },
 );
 static HELP: Command = Command::new(
-    Meta::new("pubsub|help", 2, Flags::LOADING.or(Flags::STALE), Group::Pubsub).doc(
-        "6.2.0",
-        "O(1)",
-        "Returns a text about the subcommands.",
-    ),
+    Meta::new("pubsub|help", 2, Flags::LOADING.or(Flags::STALE), Group::Pubsub)
+        .doc("6.2.0", "O(1)", "Returns a text about the subcommands.")
+        .not_cat(crate::spec::Cat::PUBSUB),
     |cx, _| {
         help::reply(
             cx.out,

@@ -23,22 +23,18 @@ pub static REPLCONF: Command = Command::new(
 
 /// `PSYNC replicationid offset [FAILOVER]` <https://valkey.io/commands/psync/>
 pub static PSYNC: Command = Command::new(
-    Meta::new("psync", -3, OF_REPLICAS.or(Flags::NO_MULTI), Group::Server).cat(Cat::DANGEROUS).doc(
-        "2.8.0",
-        "",
-        "Begins or resumes the stream of writes, for replicas.",
-    ),
+    Meta::new("psync", -3, OF_REPLICAS.or(Flags::NO_MULTI).or(Flags::NO_ASYNC_LOADING), Group::Server)
+        .cat(Cat::DANGEROUS)
+        .doc("2.8.0", "", "Begins or resumes the stream of writes, for replicas."),
     psync,
 )
 .scope(Scope::Dynamic(|args| if args.len() > 3 { Scope::All } else { Scope::None }));
 
 /// `SYNC` <https://valkey.io/commands/sync/>
 pub static SYNC: Command = Command::new(
-    Meta::new("sync", 1, OF_REPLICAS.or(Flags::NO_MULTI), Group::Server).cat(Cat::DANGEROUS).doc(
-        "1.0.0",
-        "",
-        "Begins the stream of writes in its old form, for replicas.",
-    ),
+    Meta::new("sync", 1, OF_REPLICAS.or(Flags::NO_MULTI).or(Flags::NO_ASYNC_LOADING), Group::Server)
+        .cat(Cat::DANGEROUS)
+        .doc("1.0.0", "", "Begins the stream of writes in its old form, for replicas."),
     sync,
 );
 

@@ -14,7 +14,7 @@ const ROLE_CHANGE: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE);
 
 /// `REPLICAOF host port` or `NO ONE` <https://valkey.io/commands/replicaof/>
 pub static REPLICAOF: Command = Command::new(
-    Meta::new("replicaof", 3, ROLE_CHANGE, Group::Server).cat(Cat::DANGEROUS).doc(
+    Meta::new("replicaof", 3, ROLE_CHANGE.or(Flags::NO_ASYNC_LOADING), Group::Server).cat(Cat::DANGEROUS).doc(
         "5.0.0",
         "O(1)",
         "Makes this node a replica of another, or a primary again.",
@@ -25,7 +25,7 @@ pub static REPLICAOF: Command = Command::new(
 
 /// `SLAVEOF host port` or `NO ONE` <https://valkey.io/commands/slaveof/>
 pub static SLAVEOF: Command = Command::new(
-    Meta::new("slaveof", 3, ROLE_CHANGE, Group::Server)
+    Meta::new("slaveof", 3, ROLE_CHANGE.or(Flags::NO_ASYNC_LOADING), Group::Server)
         .cat(Cat::DANGEROUS)
         .doc("1.0.0", "O(1)", "Makes this node a replica of another, or a primary again.")
         .deprecated("5.0.0", "`REPLICAOF`"),

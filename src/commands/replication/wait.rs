@@ -14,6 +14,7 @@ use crate::spec::{Cat, Flags, Group, Meta};
 pub static WAIT: Command = Command::new(
     Meta::new("wait", 3, Flags::BLOCKING, Group::Generic)
         .cat(Cat::CONNECTION)
+        .not_cat(Cat::KEYSPACE)
         .doc("3.0.0", "O(1)", "Waits until replicas have confirmed the writes of this connection, and counts them.")
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     wait,
@@ -23,6 +24,7 @@ pub static WAIT: Command = Command::new(
 pub static WAITAOF: Command = Command::new(
     Meta::new("waitaof", 4, Flags::BLOCKING, Group::Generic)
         .cat(Cat::CONNECTION)
+        .not_cat(Cat::KEYSPACE)
         .doc("7.2.0", "O(1)", "Waits until the writes of this connection are on disk, here or on replicas.")
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     waitaof,

@@ -1,6 +1,7 @@
 //! COMMAND DOCS: the commands' metadata as documentation.
 
 use super::command::{by_full_name, shown_name};
+use super::syntax;
 use crate::commands::{CmdResult, Command, Ctx, Entry, Lookup};
 use crate::resp::Out;
 use crate::spec::{Cat, Flags, Group, Meta};
@@ -33,8 +34,9 @@ fn describe(out: &mut Out, lookup: &Lookup, entry: &Entry) {
     let meta = &entry.command.meta;
     let subs = lookup.subs(entry);
     let deprecation = meta.deprecated.map_or(0, |_| 3);
+    let arguments = syntax::arguments(meta.name);
     out.bulk(shown_name(entry).as_bytes());
-    out.map(4 + deprecation + usize::from(!subs.is_empty()));
+    out.map(4 + deprecation + usize::from(!arguments.is_empty()) + usize::from(!subs.is_empty()));
     for (name, value) in [
         ("summary", meta.summary),
         ("since", meta.since),
@@ -52,6 +54,10 @@ fn describe(out: &mut Out, lookup: &Lookup, entry: &Entry) {
         out.bulk(since.as_bytes());
         out.bulk(b"replaced_by");
         out.bulk(instead.as_bytes());
+    }
+    if !arguments.is_empty() {
+        out.bulk(b"arguments");
+        syntax::reply(out, &arguments, &mut 0, meta.keys.len());
     }
     if !subs.is_empty() {
         out.bulk(b"subcommands");

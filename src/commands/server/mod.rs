@@ -13,6 +13,7 @@ pub mod memory;
 pub mod misc;
 pub mod monitor;
 pub mod shutdown;
+mod syntax;
 
 use super::Command;
 
