@@ -104,7 +104,8 @@ fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let replaced = replace && cx.db.delete(key, cx.db.tuning().lazy_server_del);
     if expiry != NO_EXPIRY && expiry <= cx.db.now {
         if replaced {
-            cx.db.effect(&[b"DEL", key]);
+            let verb: &[u8] = if cx.db.tuning().lazy_server_del { b"UNLINK" } else { b"DEL" };
+            cx.db.effect(&[verb, key]);
             deleted(cx, key);
         }
         cx.out.ok();

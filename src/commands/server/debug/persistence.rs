@@ -63,19 +63,25 @@ pub(super) fn load_aof(cx: &mut Ctx<'_>) -> CmdResult {
     }
     let server = cx.server;
     let failed = || Error::new("ERR Error trying to load the AOF files, check server logs.");
-    let (Some(writer), Some(replay)) = (server.aof.writer(), server.replay.get()) else { return Err(failed()) };
+    let Some(replay) = server.replay.get() else { return Err(failed()) };
+    // Without one the files are what a rewrite left.
+    let writer = server.aof.writer();
     // From here on nobody else changes anything.
     let announced = load::Announced::begin(server, 0, false);
-    let mut tries = 0;
-    while (writer.pending() > 0 || writer.synced() < server.repl.log.end()) && tries < 50_000 {
-        crate::base::clock::pause_us(100);
-        tries += 1;
+    if let Some(writer) = &writer {
+        let mut tries = 0;
+        while (writer.pending() > 0 || writer.synced() < server.repl.log.end()) && tries < 50_000 {
+            crate::base::clock::pause_us(100);
+            tries += 1;
+        }
+        server.repl.log.set_file(None);
+        crate::commands::replication::role::review_log(server);
     }
-    server.repl.log.set_file(None);
-    crate::commands::replication::role::review_log(server);
     flush_all(cx);
     let loaded = replay(server);
-    crate::commands::persistence::aof::attach_again(server, writer);
+    if let Some(writer) = writer {
+        crate::commands::persistence::aof::attach_again(server, writer);
+    }
     drop(announced);
     loaded.map_err(|e| {
         tracing::warn!("DEBUG LOADAOF: {e}");
