@@ -35,20 +35,30 @@ pub static PFMERGE: Command = Command::new(
 
 fn pfadd(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let (key, max) = (args[1], cx.config().hll_sparse_max_bytes());
-    let (added, made) = edit(cx, key, |bytes| {
-        let mut added = 0;
+    let ((added, broken), made) = edit(cx, key, |bytes| {
+        let (mut added, mut broken) = (0, None);
         for element in &args[2..] {
-            added += u64::from(hll::add(bytes, element, max)?);
+            match hll::add(bytes, element, max) {
+                Ok(new) => added += u64::from(new),
+                // What was added before stays, here and on replicas.
+                Err(bad) => {
+                    broken = Some(bad);
+                    break;
+                }
+            }
         }
         if added > 0 {
             hll::outdate(bytes);
         }
-        Ok(added)
+        Ok((added, broken))
     })?;
     let updates = added + u64::from(made);
     if updates > 0 {
         cx.db.modified(key, updates);
         cx.db.notify(notify::STRING, "pfadd", key);
+    }
+    if let Some(bad) = broken {
+        return Err(bad.into());
     }
     cx.out.int(i64::from(updates > 0));
     Ok(())
@@ -142,7 +152,7 @@ mod tests {
         b.run("append k hello");
         let corrupt = "-INVALIDOBJ Corrupted HLL object detected";
         assert_eq!(
-            (b.run("pfadd k x"), b.run("pfcount k"), b.run("pfmerge d k")),
+            (b.run("pfcount k l"), b.run("pfcount k"), b.run("pfmerge d k")),
             (corrupt.into(), corrupt.into(), corrupt.into())
         );
         assert_eq!(b.run("exists d"), ":0");

@@ -37,14 +37,14 @@ fn xadd(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let too_large = items.iter().map(|i| i.len()).sum::<usize>() > MAX_BYTES;
     let wanted = request.id.unwrap_or(NewId::Auto(cx.db.clock.max(0) as u64));
     let limits = node_limits(cx.server);
-    let stream = match cx.db.stream_write(key)? {
-        Some(_) | None if too_large => return Err(Error::new("ERR Elements are too large to be stored")),
-        None if request.no_make => {
-            cx.out.null();
-            return Ok(());
-        }
-        _ => cx.db.stream_create(key, Stream::new)?,
-    };
+    if too_large {
+        return Err(Error::new("ERR Elements are too large to be stored"));
+    }
+    if request.no_make && cx.db.stream_write(key)?.is_none() {
+        cx.out.null();
+        return Ok(());
+    }
+    let stream = cx.db.stream_create(key, Stream::new)?;
     if stream.last_id() == StreamId::MAX {
         return Err(Error::new("ERR The stream has exhausted the last possible ID, unable to add more items"));
     }

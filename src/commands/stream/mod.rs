@@ -101,7 +101,12 @@ fn strict_ids(args: &[&[u8]]) -> Result<Vec<StreamId>, Error> {
 
 /// An ID as a bulk string.
 fn bulk_id(out: &mut Out, id: StreamId) {
-    out.bulk(text(id).as_bytes());
+    let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut text: smallvec::SmallVec<[u8; 48]> = smallvec::SmallVec::new();
+    text.extend_from_slice(ms.format(id.ms).as_bytes());
+    text.push(b'-');
+    text.extend_from_slice(seq.format(id.seq).as_bytes());
+    out.bulk(&text);
 }
 
 fn text(n: impl std::fmt::Display) -> String {

@@ -106,6 +106,9 @@ pub enum Keep {
     From(StreamId),
 }
 
+/// The most that are counted as added: replies and commands have no greater number.
+const MAX_ADDED: u64 = i64::MAX as u64;
+
 /// A stream; see the module's header.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
@@ -160,17 +163,16 @@ impl Stream {
                 s.nodes.insert(master, node);
             }
         }
-        if s.len != counters.len || end.is_some_and(|end| end > counters.last) {
+        if s.len != counters.len || s.last_entry().is_some_and(|end| end > counters.last) {
             return Err(Malformed);
         }
+        s.drop_marks_after_last();
         s.find_first();
         if old {
             s.added = s.len;
         } else {
-            if counters.added < s.len || i64::try_from(counters.added).is_err() {
-                return Err(Malformed);
-            }
-            (s.max_deleted, s.added) = (counters.max_deleted, counters.added);
+            s.max_deleted = counters.max_deleted;
+            s.added = counters.added.clamp(s.len, MAX_ADDED);
         }
         Ok(s)
     }
@@ -241,7 +243,7 @@ impl Stream {
             }
         }
         self.len += 1;
-        self.added += 1;
+        self.added = (self.added + 1).min(MAX_ADDED);
         self.last = id;
         if self.len == 1 {
             self.first = id;
@@ -334,6 +336,16 @@ impl Stream {
         self.last = last;
         self.added = added.unwrap_or(self.added);
         self.max_deleted = max_deleted.unwrap_or(self.max_deleted);
+        self.drop_marks_after_last();
+    }
+
+    /// Forgets deleted entries behind the last ID, which was set back: what is added next goes before their IDs.
+    fn drop_marks_after_last(&mut self) {
+        let last = self.last;
+        if let Some(mut node) = self.nodes.last_entry() {
+            let master = *node.key();
+            node.get_mut().drop_marks_after(master, last);
+        }
     }
 
     /// Whether an entry after `start` may have been deleted by name: then counters do not say how many there are.

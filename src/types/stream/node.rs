@@ -144,10 +144,11 @@ impl Node {
     }
 
     fn set_counts(&mut self, live: u64, deleted: u64) {
+        let changed = deleted != self.deleted;
         (self.live, self.deleted) = (live, deleted);
         if let Some(at) = self.lp.first() {
             self.lp.replace(at, Elem::Int(live as i64));
-            if let Some(at) = self.lp.next(at) {
+            if changed && let Some(at) = self.lp.next(at) {
                 self.lp.replace(at, Elem::Int(deleted as i64));
             }
         }
@@ -218,6 +219,18 @@ impl Node {
             next = self.after(master, &e);
         }
         false
+    }
+
+    /// Removes deleted entries at the end whose IDs are greater than `id`.
+    pub fn drop_marks_after(&mut self, master: StreamId, id: StreamId) {
+        let mut n = 0;
+        while let Some(at) = self.last(master).filter(|e| e.is_deleted() && e.id > id).map(|e| e.at) {
+            self.lp.delete_at(at, usize::MAX);
+            n += 1;
+        }
+        if n > 0 {
+            self.set_counts(self.live, self.deleted - n);
+        }
     }
 
     /// Marks up to `count` entries with IDs below `until` as deleted, from the first on; how many.

@@ -87,6 +87,20 @@ fn a_trim_stops_at_its_limit() {
 }
 
 #[test]
+fn a_last_id_that_is_set_back_leaves_no_marks_behind_it() {
+    let mut s = Stream::new();
+    for ms in 1..=5 {
+        add(&mut s, ms, &[b"f", b"v"]);
+    }
+    s.delete(&[StreamId::new(4, 0), StreamId::new(5, 0)]);
+    s.set_counters(StreamId::new(3, 0), Some(u64::MAX / 2), Some(StreamId::new(1, 0)));
+    add(&mut s, 4, &[b"g", b"v"]);
+    assert_eq!((ids(&s), s.counters().added), (vec![1, 2, 3, 4], u64::MAX / 2));
+    let nodes: Vec<_> = s.nodes().map(|(id, lp)| (id, lp.clone())).collect();
+    assert_eq!(Stream::from_nodes(nodes, s.counters(), false).unwrap().counters(), s.counters());
+}
+
+#[test]
 fn a_group_knows_how_far_it_is_behind_unless_there_are_holes() {
     let mut s = Stream::new();
     for ms in 1..=5 {
