@@ -135,3 +135,73 @@ fn groups_survive_every_way_of_keeping_them() {
     assert_eq!(show(&mut c), before);
     assert_eq!(c.run("DEBUG DIGEST-VALUE s t").texts().windows(2).filter(|w| w[0] != w[1]).count(), 0);
 }
+
+/// What is known of a stream, without the times at which consumers came by: a replica has its own.
+fn known(c: &mut Conn, key: &str) -> String {
+    fn without_times(v: &Value) -> Value {
+        let Value::Array(items) = v else { return v.clone() };
+        let is_time = |v: &Value| ["seen-time", "active-time"].iter().any(|t| *v == Value::Bulk(t.as_bytes().to_vec()));
+        let kept = items.iter().enumerate().filter(|(i, v)| !is_time(v) && (*i == 0 || !is_time(&items[i - 1])));
+        Value::Array(kept.map(|(_, v)| without_times(v)).collect())
+    }
+    format!("{:?}", without_times(&c.run(&format!("XINFO STREAM {key} FULL COUNT 0"))))
+}
+
+#[test]
+fn replicas_know_of_groups_what_their_primary_knows() {
+    for redis in [false, true] {
+        let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+        let replica = if redis {
+            let port = support::free_port();
+            let mut command = std::process::Command::new("redis-server");
+            command.args(["--port", &port.to_string(), "--save", ""]);
+            Server::run(command, port)
+        } else {
+            Server::start(&[])
+        };
+        let (mut a, mut b) = (primary.connect(), replica.connect());
+        b.run(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+        b.until("the link", |c| c.info("master_link_status") == "up");
+        let mut rng = dunlin::base::rng::Rng::new(7);
+        let mut added = 0;
+        for _ in 0..3000 {
+            let mut n = |n| rng.below(n);
+            let (s, g, c) = (n(3), n(2), n(3));
+            let (id, other) = (1 + n(added + 1), 1 + n(added + 1));
+            let line = match n(14) {
+                0 | 1 => {
+                    added += 1;
+                    format!("XADD s{s} MAXLEN ~ 60 {added}-1 f {id}")
+                }
+                2 => {
+                    added += 1;
+                    format!("XADD s{s} MINID {} {added}-* f {id}", added / 2)
+                }
+                3 => format!("XGROUP CREATE s{s} g{g} {id}-1 MKSTREAM"),
+                4 | 5 => format!("XREADGROUP GROUP g{g} c{c} COUNT {} STREAMS s{s} >", 1 + other % 4),
+                6 => format!("XREADGROUP GROUP g{g} c{c} COUNT 2 NOACK STREAMS s{s} >"),
+                7 => format!("XREADGROUP GROUP g{g} c{c} COUNT 3 STREAMS s{s} {}", id / 2),
+                8 => format!("XACK s{s} g{g} {id}-1 {other}-1"),
+                9 => format!("XCLAIM s{s} g{g} c{c} 0 {id}-1 {other}-1 FORCE"),
+                10 => format!("XAUTOCLAIM s{s} g{g} c{c} 0 - COUNT 3"),
+                11 => format!("XDEL s{s} {id}-1"),
+                12 => format!("XTRIM s{s} MAXLEN ~ {}", id % 50),
+                _ if other % 9 == 0 => format!("XGROUP DESTROY s{s} g{g}"),
+                _ if other % 9 == 1 => format!("XGROUP DELCONSUMER s{s} g{g} c{c}"),
+                _ => format!("XGROUP SETID s{s} g{g} {id}-1"),
+            };
+            a.run(&line);
+        }
+        assert_eq!(a.run("WAIT 1 0").int(), 1);
+        for s in ["s0", "s1", "s2"] {
+            if redis {
+                // Version 7.0 reports groups in a form of its own.
+                for line in [format!("XPENDING {s} g0"), format!("XPENDING {s} g1"), format!("XRANGE {s} - +")] {
+                    assert_eq!(a.run(&line), b.run(&line), "{line}");
+                }
+            } else {
+                assert_eq!(known(&mut a, s), known(&mut b, s), "{s}");
+            }
+        }
+    }
+}
