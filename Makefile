@@ -47,7 +47,8 @@ fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nig
 	@cd fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 || exit 1; done
 
-soak: build ## Long runs: 100 kills, links cut 20 times, the differential test for ten minutes.
+soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, the differential test for ten minutes.
+	DUNLIN_SEEDS=10000 $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
 	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
 	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
 	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture

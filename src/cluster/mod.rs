@@ -2,7 +2,7 @@
 //!
 //! Everything in this module is pure: no socket, no clock, no source of randomness. `now` comes in as an argument,
 //! draws come from a generator with a seed, and what is to be sent, stored or done goes out as values. The thread that
-//! owns sockets and timers drives it; the simulator in `tests/cluster_sim.rs` drives hundreds of it.
+//! owns sockets and timers drives it; the simulator in `tests/cluster_sim` drives hundreds of it.
 //!
 //! * [`NodeId`], [`SlotSet`]: names and sets of slots.
 //! * [`View`]: the cluster as this node sees it at one instant. Immutable; commands read it without a lock.

@@ -178,25 +178,16 @@ impl File {
                 self.nodes.push(info);
             }
         }
-        // A file of Redis 7.0 has no shards: a primary is one, with its replicas.
-        let shards: Vec<(NodeId, NodeId)> = self.nodes.iter().map(|node| (node.id, node.shard_id)).collect();
+        // A file of Redis 7.0 has no shards: a primary is one. A replica is of its primary's, whatever its own line says:
+        // it may have been written before the news about one of the two arrived.
         for node in self.nodes.iter_mut().filter(|node| node.shard_id.is_null()) {
-            let primary = node.primary.and_then(|primary| shards.iter().find(|(id, _)| *id == primary));
-            node.shard_id = match primary {
-                Some((id, shard)) => {
-                    if shard.is_null() {
-                        *id
-                    } else {
-                        *shard
-                    }
-                }
-                None => node.id,
-            };
+            node.shard_id = node.id;
         }
-        for node in &self.nodes {
-            let primary = node.primary.and_then(|primary| self.nodes.iter().find(|other| other.id == primary));
-            if let Some(primary) = primary.filter(|primary| primary.shard_id != node.shard_id) {
-                return Err(format!("node {} and its primary {} are of different shards", node.id, primary.id));
+        let shards: Vec<(NodeId, NodeId)> = self.nodes.iter().map(|node| (node.id, node.shard_id)).collect();
+        for node in &mut self.nodes {
+            let primary = node.primary.and_then(|primary| shards.iter().find(|(id, _)| *id == primary));
+            if let Some((_, shard)) = primary {
+                node.shard_id = *shard;
             }
         }
         self.migrating.sort();

@@ -143,8 +143,16 @@ impl SlotSet {
     /// Write the set as a bitmap of the wire.
     pub fn write_bitmap(&self, out: &mut [u8; SlotSet::BITMAP]) {
         out.fill(0);
-        for slot in self.iter() {
-            out[usize::from(slot / 8)] |= 1 << (slot & 7);
+        for &(first, last) in &self.ranges {
+            let (from, to) = (usize::from(first / 8), usize::from(last / 8));
+            let (head, tail) = (0xff << (first & 7), 0xff >> (7 - (last & 7)));
+            if from == to {
+                out[from] |= head & tail;
+            } else {
+                out[from] |= head;
+                out[from + 1..to].fill(0xff);
+                out[to] |= tail;
+            }
         }
     }
 

@@ -110,10 +110,10 @@ impl Core {
         if let (Some(link), Some(age)) = (node.link, link_age)
             && age > timeout
             && node.ping_sent != 0
-            && unanswered > timeout / 2
-            && silent > timeout / 2
+            && (unanswered > timeout / 2 && silent > timeout / 2 || unanswered > timeout * 2)
         {
-            // Perhaps only the connection is broken: open another while there is time.
+            // Perhaps only the connection is broken: open another while there is time. A node that talks, but never
+            // answers over this link, does not get the pings: its end of the link is gone.
             self.close_link(link);
         }
         let interval = if self.settings.ping_interval > 0 { self.settings.ping_interval } else { timeout / 2 };

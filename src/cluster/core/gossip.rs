@@ -120,6 +120,12 @@ impl Core {
     pub(super) fn set_shard(&mut self, at: usize, shard: NodeId) {
         if self.nodes[at].shard_id != shard {
             self.nodes[at].shard_id = shard;
+            // Its replicas will say the same; until then the file should not contradict itself.
+            for replica in self.nodes[at].replicas.clone() {
+                if replica != ME {
+                    self.nodes[replica].shard_id = shard;
+                }
+            }
             self.save();
         }
         if at != ME && self.nodes[ME].primary == Some(at) && self.nodes[ME].shard_id != shard {

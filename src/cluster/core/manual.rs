@@ -47,7 +47,7 @@ impl Core {
     pub(super) fn manual_due(&self) -> Option<i64> {
         let end = self.manual.end?;
         let waiting = self.manual.primary_offset.is_some() && !self.manual.can_start;
-        Some(if waiting { self.now + LOOK } else { end })
+        Some(if waiting { self.now + LOOK } else { end + 1 })
     }
 
     /// Begin on the replica; what follows depends on the kind.

@@ -405,11 +405,12 @@ impl Core {
         self.events.push_back(Event::Log(level, text()));
     }
 
-    /// The interval after which somebody moved forward: nothing is due before that.
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, unless something else happens before.
     pub fn poll_timeout(&self) -> i64 {
         let election = self.election_due().unwrap_or(i64::MAX);
         let manual = self.manual_due().unwrap_or(i64::MAX);
-        self.next_tick.min(election).min(manual)
+        // Not at once again, whatever was found: the clock has to move for anything to change.
+        self.next_tick.min(election).min(manual).max(self.now + 1)
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come, or another.
@@ -418,6 +419,7 @@ impl Core {
         if self.now >= self.next_tick {
             self.tick();
         } else {
+            self.check_manual_timeout();
             self.todo.manual_failover = true;
         }
         self.settle();

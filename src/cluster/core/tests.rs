@@ -1,4 +1,4 @@
-//! Behaviour of the core, on a network that loses nothing and takes no time. (The simulator in `tests/cluster_sim.rs`
+//! Behaviour of the core, on a network that loses nothing and takes no time. (The simulator in `tests/cluster_sim`
 //! has the bad ones.)
 
 use std::collections::{HashMap, HashSet};
