@@ -35,6 +35,12 @@ pub fn mono_ns() -> u64 {
     clock.delta_as_nanos(*base, clock.raw())
 }
 
+/// Milliseconds of a clock that began at Unix time and never goes back, whatever is done to the wall clock.
+pub fn steady_ms() -> i64 {
+    static START: LazyLock<i64> = LazyLock::new(|| now_ms() - (mono_ns() / 1_000_000) as i64);
+    *START + (mono_ns() / 1_000_000) as i64
+}
+
 /// Does nothing for so many microseconds. For settings that slow things down, in tests.
 #[allow(clippy::disallowed_methods, reason = "as above")]
 pub fn pause_us(us: u64) {

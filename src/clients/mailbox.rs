@@ -14,13 +14,15 @@ pub enum Mail {
     Push(Bytes),
     /// The reply of the command that the client is blocked in.
     Reply(Vec<u8>),
+    /// A shard channel that went to another node: the subscription is over.
+    ShardLeft(Vec<u8>),
 }
 
 impl Mail {
     fn len(&self) -> usize {
         match self {
             Mail::Push(b) => b.len(),
-            Mail::Reply(b) => b.len(),
+            Mail::Reply(b) | Mail::ShardLeft(b) => b.len(),
         }
     }
 }

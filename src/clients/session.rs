@@ -130,6 +130,10 @@ pub struct Session {
     pub monitor: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
+    /// ASKING: the next command may meet a slot that is just arriving.
+    pub asking: bool,
+    /// READONLY: a replica's answers will do.
+    pub readonly: bool,
     /// What the command that just ran wants to wait for.
     pub block: Option<Block>,
     /// What it waits for now, with the deadline.
@@ -169,6 +173,8 @@ impl Session {
             shard_channels: BTreeSet::new(),
             monitor: false,
             no_touch: false,
+            asking: false,
+            readonly: false,
             block: None,
             waiting: None,
             deny_blocking: false,

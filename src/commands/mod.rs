@@ -18,6 +18,7 @@ pub(crate) mod testing;
 pub mod text;
 
 pub mod bitmap;
+pub mod cluster;
 pub mod connection;
 pub mod generic;
 pub mod geo;

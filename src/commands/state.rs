@@ -13,6 +13,7 @@ use super::server::shutdown::Plan;
 use super::table;
 use crate::base::{alloc, clock, rng};
 use crate::clients::{Pause, Registry};
+use crate::cluster::Cluster;
 use crate::config::{Config, Policy};
 use crate::keyspace::{Keyspace, Tuning, Waiter};
 use crate::metrics::{CommandLog, Metrics, Rates, Spikes};
@@ -75,6 +76,8 @@ pub struct Server {
     pub gate: Gate,
     /// Replication.
     pub repl: Replication,
+    /// The cluster.
+    pub cluster: Cluster,
     /// Snapshots on disk.
     pub snapshots: Snapshots,
     /// The append-only file.
@@ -95,7 +98,7 @@ pub struct Server {
 impl Server {
     /// A server with these options, with no data.
     pub fn new(config: &'static Config) -> &'static Server {
-        let databases = config.databases();
+        let databases = if config.cluster_enabled() { config.cluster_databases() } else { config.databases() };
         let renames = config.renames();
         let rename = |name: &str| match renames.iter().rev().find(|(old, _)| old.eq_ignore_ascii_case(name.as_bytes()))
         {
@@ -125,6 +128,7 @@ impl Server {
             startup_memory: alloc::used_memory(),
             gate: Gate::default(),
             repl,
+            cluster: Cluster::default(),
             snapshots: Snapshots::new(clock::now_ms()),
             aof: Aof::default(),
             loading: Loading::default(),

@@ -1,13 +1,13 @@
 //! Every command. A group lists its own; a command not listed does not exist.
 
 use super::{
-    Command, bitmap, connection, generic, geo, hash, hyperloglog, list, persistence, pubsub, replication, scripting,
-    server, set, stream, string, transactions, zset,
+    Command, bitmap, cluster, connection, generic, geo, hash, hyperloglog, list, persistence, pubsub, replication,
+    scripting, server, set, stream, string, transactions, zset,
 };
 
 /// All commands, group by group.
 pub fn all() -> Vec<&'static Command> {
-    let groups: [&[&Command]; 17] = [
+    let groups: [&[&Command]; 18] = [
         string::COMMANDS,
         list::COMMANDS,
         hash::COMMANDS,
@@ -24,6 +24,7 @@ pub fn all() -> Vec<&'static Command> {
         persistence::COMMANDS,
         replication::COMMANDS,
         scripting::COMMANDS,
+        cluster::COMMANDS,
         server::COMMANDS,
     ];
     groups.concat()

@@ -34,6 +34,7 @@ pub fn own_mail(session: &mut Session, out: &mut Out) {
     for mail in session.client.mailbox.take() {
         match mail {
             Mail::Push(bytes) => out.raw(&bytes),
+            Mail::ShardLeft(channel) => crate::commands::pubsub::shard_left(session, &channel, out),
             // Only a blocked connection gets one, and that one runs no commands.
             Mail::Reply(bytes) => out.raw(&bytes),
         }

@@ -65,6 +65,7 @@ impl Worker {
     /// Whether nothing about the connection or the server asks for more than the plain way.
     fn may_batch(&self, s: &Session, out: &Out) -> bool {
         s.authenticated
+            && !s.asking
             && s.multi.is_none()
             && s.reply == ReplyMode::On
             && !self.server.pause.is_set()
@@ -97,6 +98,9 @@ impl Worker {
             let mut key = Located::NONE;
             if entry.keyed {
                 key = Located::of(turn.args[next + 1].of(turn.buf));
+                if !self.is_settled_here(key.slot) {
+                    break;
+                }
                 self.server.keyspace.prefetch_slot(key.slot);
                 self.slots.push(key.slot);
             }

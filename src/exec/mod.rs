@@ -18,11 +18,15 @@ mod call;
 mod cron;
 mod gate;
 mod memory;
+mod route;
 mod single;
 mod transaction;
 
 pub use call::{Stream, Turn};
 
+use std::sync::Arc;
+
+use crate::cluster::View;
 use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::keyspace::evict::Evictor;
@@ -60,6 +64,9 @@ pub struct Worker {
     slots: Vec<u16>,
     /// The state of the server when it was last looked at.
     gate: u32,
+    /// The cluster when it was last looked at, and the number of that view.
+    view: Option<Arc<View>>,
+    view_version: u64,
     /// The commands of this turn come from a stream that the state of the server does not bar.
     trusted: bool,
     /// How much of the turn's buffer has gone on to this node's own followers.
@@ -86,6 +93,8 @@ impl Worker {
             walks: Vec::new(),
             slots: Vec::new(),
             gate: 0,
+            view: None,
+            view_version: 0,
             trusted: false,
             passed_on: 0,
         }
@@ -94,6 +103,7 @@ impl Worker {
     /// replica, where the primary says when they go.
     fn look_at_state(&mut self) {
         self.gate = self.server.gate.bits();
+        self.look_at_cluster();
         self.fx.keep_expired = self.server.pause.is_set() || self.gate & bits::REPLICA != 0;
     }
     /// Reads the settings that hold for the next turn.

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::batch::note;
+use super::route::Route;
 use super::{Turn, Worker};
 use crate::base::clock;
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
@@ -37,8 +38,13 @@ impl Worker {
     ) -> bool {
         let mark = out.place();
         let skipped = session.reply;
+        let asking = session.asking;
         if !self.checked(session, turn, number, argv, now, out) {
             return false;
+        }
+        if asking && !argv[0].eq_ignore_ascii_case(b"asking") {
+            // It held for this command.
+            session.asking = false;
         }
         match (skipped, session.reply) {
             // Turning replies on is itself replied to, turning them off or skipping is not.
@@ -95,6 +101,13 @@ impl Worker {
             self.refuse(session, entry, &e, now, out);
             return true;
         }
+        let mut route = match self.route(session, entry, argv) {
+            Ok(route) => route,
+            Err(e) => {
+                self.redirect(session, entry, &e, now, out);
+                return true;
+            }
+        };
         if !session.internal && !self.make_room(now) && self.does(session, entry, Flags::DENYOOM) {
             self.refuse(session, entry, &Error::OOM, now, out);
             return true;
@@ -117,7 +130,7 @@ impl Worker {
             return true;
         }
         if meta.name == "exec" && session.multi.is_some() {
-            self.exec(session, turn, number, entry, now, out);
+            self.exec(session, turn, number, (entry, route), now, out);
             if self.server.registry.has_monitors() {
                 // After the commands it ran.
                 self.show(session, entry, argv);
@@ -134,6 +147,21 @@ impl Worker {
                     self.refuse(session, entry, &e, now, out);
                     return true;
                 }
+                match self.route(session, entry, argv) {
+                    Ok(newer) => route = newer,
+                    Err(e) => {
+                        self.unlock();
+                        self.redirect(session, entry, &e, now, out);
+                        return true;
+                    }
+                }
+            }
+            if let Route::IfPresent(_) = route
+                && let Err(e) = self.settle(&route, session.db, now)
+            {
+                self.unlock();
+                self.redirect(session, entry, &e, now, out);
+                return true;
             }
             self.parts().call(session, entry, argv, first, now, out);
             if session.block.is_some() {
@@ -245,7 +273,7 @@ impl Worker {
     pub(super) fn add_watched(&mut self, session: &Session) {
         self.slots.extend(session.watched.iter().map(|(_, k)| Located::of(k).slot));
     }
-    /// Takes locks. False if the state of the server has changed since it was last looked at: what depends on it is to
+    /// Takes locks. False if the state of the server or the cluster has changed since it was last looked at: what depends on it is to
     /// be checked again.
     pub(super) fn take(&mut self, locks: Locks) -> bool {
         match locks {
@@ -259,7 +287,7 @@ impl Worker {
         }
         // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
         self.fx.logging = self.server.keyspace.hooks.logging();
-        self.gate == self.server.gate.bits()
+        self.gate == self.server.gate.bits() && self.view_version == self.server.cluster.version()
     }
 
     #[cold]

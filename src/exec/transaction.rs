@@ -1,5 +1,6 @@
 //! EXEC: the queued commands take effect as one.
 
+use super::route::Route;
 use super::single::{Locks, slices};
 use super::{Turn, Worker};
 use crate::clients::Session;
@@ -15,7 +16,7 @@ impl Worker {
         session: &mut Session,
         turn: &Turn<'_>,
         number: usize,
-        entry: &'static Entry,
+        (entry, mut route): (&'static Entry, Route),
         now: i64,
         out: &mut Out,
     ) {
@@ -43,8 +44,19 @@ impl Worker {
                 self.unlock();
                 return self.abort_exec(session, &e, now, out);
             }
+            match self.route(session, entry, &[b"exec"]) {
+                Ok(newer) => route = newer,
+                Err(e) => {
+                    self.unlock();
+                    return self.redirect(session, entry, &e, now, out);
+                }
+            }
             let Some(again) = session.multi.take() else { return };
             multi = again;
+        }
+        if let Err(e) = self.settle(&route, session.db, now) {
+            self.unlock();
+            return self.redirect(session, entry, &e, now, out);
         }
         let expired = session.watched.iter().any(|(db, k)| self.db(*db, now).watch_expired(k, &session.watch));
         let spoilt = session.watch.is_touched() || expired;

@@ -86,6 +86,13 @@ impl PubSub {
     pub fn sunsubscribe(&self, channel: &[u8], client: &Client) {
         remove(&self.shard_channels, channel, client);
     }
+    /// Ends the subscriptions to some shard channels: their subscribers are told.
+    pub fn end_shard(&self, ends: impl Fn(&[u8]) -> bool) {
+        let gone: Vec<_> = self.shard_channels.write().extract_if(|name, _| ends(name)).collect();
+        for (channel, clients) in gone {
+            clients.iter().for_each(|c| c.mailbox.send(Mail::ShardLeft(channel.clone())));
+        }
+    }
     /// Sends a message to the subscribers of a shard channel. How many got it.
     pub fn spublish(&self, channel: &[u8], message: &[u8]) -> usize {
         let map = self.shard_channels.read();

@@ -29,6 +29,7 @@ use super::worker::Shared;
 use crate::base::clock;
 use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
+use crate::commands::pubsub;
 use crate::exec::{Stop, Turn};
 use crate::metrics::ThreadStats;
 use crate::persist::aof::Writer;
@@ -378,6 +379,7 @@ impl Conn {
         for mail in client.mailbox.take() {
             match mail {
                 Mail::Push(bytes) => self.out.raw(&bytes),
+                Mail::ShardLeft(channel) => pubsub::shard_left(&mut self.session, &channel, &mut self.out),
                 Mail::Reply(bytes) => {
                     if self.session.reply == ReplyMode::On {
                         self.out.raw(&bytes);

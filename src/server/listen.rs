@@ -31,7 +31,12 @@ pub fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
 
 /// Opens the TCP sockets. An address with `-` in front may be missing on this machine.
 pub fn bind_tcp(config: &Config) -> Result<Vec<Listener>, String> {
-    let port = config.port();
+    let list = bind_port(config, config.port())?;
+    Ok(list.into_iter().map(Listener::Tcp).collect())
+}
+
+/// Opens a port on the addresses of `bind`; none where the port is 0 or there are no addresses.
+pub fn bind_port(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
     let mut list = Vec::new();
     let addresses = config.bind_addresses();
     if port == 0 || addresses.is_empty() {
@@ -44,7 +49,7 @@ pub fn bind_tcp(config: &Config) -> Result<Vec<Listener>, String> {
         };
         let bound = resolve(name, port).and_then(|addr| tcp(addr, config.tcp_backlog()));
         match bound {
-            Ok(l) => list.push(Listener::Tcp(l)),
+            Ok(l) => list.push(l),
             Err(e) if optional && is_absent(&e) => {}
             Err(e) => {
                 return Err(format!("Could not create server TCP listening socket {name}:{port}: bind: {}", text(&e)));

@@ -9,6 +9,7 @@
 
 mod accept;
 mod bulk;
+mod bus;
 mod conn;
 mod feed;
 mod link;
@@ -76,6 +77,7 @@ fn serve(server: &'static Server) -> Result<(), String> {
         role::become_replica(server, Primary { host, port });
         server.repl.link.blank.store(true, Release);
     }
+    let bus = bus::prepare(server)?;
     let workers = worker::start_all(server, config.workers())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,11 +90,15 @@ fn serve(server: &'static Server) -> Result<(), String> {
         acceptors.listen(listeners);
         signals::install(server)?;
         // Tools that start servers wait for these words.
-        tracing::info!("Running mode=standalone, port={}. PID: {}", config.port(), std::process::id());
+        let mode = if config.cluster_enabled() { "cluster" } else { "standalone" };
+        tracing::info!("Running mode={mode}, port={}. PID: {}", config.port(), std::process::id());
         tracing::info!("Server initialized");
         show_title(config);
         load_data(server).await?;
         link::start(server, config.workers())?;
+        if let Some(bus) = bus {
+            bus::start(server, bus)?;
+        }
         tokio::task::spawn_local(periodic::run(server));
         tokio::task::spawn_local(sync::run(server));
         tracing::info!("Ready to accept connections");
@@ -140,7 +146,7 @@ fn show_title(config: &Config) {
     let text = title::expand(&template, |name| match name {
         "title" => Some("dunlin".to_owned()),
         "listen-addr" => Some(format!("{}:{}", addr.trim_start_matches('-'), config.port())),
-        "server-mode" => Some(String::new()),
+        "server-mode" => Some(if config.cluster_enabled() { " [cluster]" } else { "" }.to_owned()),
         "port" => Some(config.port().to_string()),
         "tls-port" => Some("0".to_owned()),
         "unixsocket" => Some(String::from_utf8_lossy(&config.unixsocket()).into_owned()),
@@ -197,6 +203,10 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             Ok(())
         }
         "locale-collate" => set_locale(config),
+        name if name.starts_with("cluster-") => {
+            bus::review_settings(server);
+            Ok(())
+        }
         "proc-title-template" => {
             show_title(config);
             Ok(())

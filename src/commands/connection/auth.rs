@@ -122,6 +122,8 @@ fn hello(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.session.client.resp.store(proto as usize, Relaxed);
     }
     let redis = cx.config().extended_redis_compatibility();
+    let mode: &[u8] = if cx.server.cluster.is_enabled() { b"cluster" } else { b"standalone" };
+    let role: &[u8] = if cx.server.repl.link.is_replica() { b"replica" } else { b"master" };
     let out = &mut *cx.out;
     out.map(7);
     out.bulk(b"server");
@@ -133,9 +135,9 @@ fn hello(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     out.bulk(b"id");
     out.int(cx.session.client.id as i64);
     out.bulk(b"mode");
-    out.bulk(b"standalone");
+    out.bulk(mode);
     out.bulk(b"role");
-    out.bulk(b"master");
+    out.bulk(role);
     out.bulk(b"modules");
     out.array(0);
     Ok(())

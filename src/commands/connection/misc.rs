@@ -95,8 +95,9 @@ fn reset(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
         cx.server.registry.count_monitor(false);
     }
     cx.session.no_touch = false;
+    (cx.session.asking, cx.session.readonly) = (false, false);
     cx.session.reply = ReplyMode::On;
-    for flag in [flags::MONITOR, flags::NO_EVICT, flags::NO_TOUCH] {
+    for flag in [flags::MONITOR, flags::NO_EVICT, flags::NO_TOUCH, flags::READONLY] {
         client.set(flag, false);
     }
     client.names.lock().name.clear();

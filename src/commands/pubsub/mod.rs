@@ -5,6 +5,7 @@ pub mod introspect;
 use std::collections::BTreeSet;
 
 use super::{CmdResult, Command, Ctx, Scope};
+use crate::base::clock;
 use crate::clients::Session;
 use crate::resp::{Error, Out};
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
@@ -75,11 +76,24 @@ pub static PUBLISH: Command = Command::new(
     ),
     |cx, args| {
         let reached = cx.server.pubsub.publish(args[1], args[2]);
-        cx.db.share(args);
+        pass_on(cx, args, false);
         cx.out.len_int(reached);
         Ok(())
     },
 );
+
+/// A message goes to other nodes: over the bus in a cluster, else to replicas.
+fn pass_on(cx: &mut Ctx<'_>, args: &[&[u8]], shard: bool) {
+    let cluster = &cx.server.cluster;
+    match cluster.core() {
+        Some(mut core) => {
+            core.publish(clock::steady_ms(), args[1], args[2], shard);
+            drop(core);
+            cluster.ring();
+        }
+        None => cx.db.share(args),
+    }
+}
 
 const SHARD: KeyFlags = KeyFlags::NOT_KEY;
 
@@ -119,7 +133,7 @@ pub static SPUBLISH: Command = Command::new(
     ),
     |cx, args| {
         let reached = cx.server.pubsub.spublish(args[1], args[2]);
-        cx.db.share(args);
+        pass_on(cx, args, true);
         cx.out.len_int(reached);
         Ok(())
     },
@@ -204,6 +218,14 @@ fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
     }
     cx.session.publish_subscriptions();
     Ok(())
+}
+
+/// The subscription to a shard channel is over, for its slot went to another node.
+pub fn shard_left(session: &mut Session, channel: &[u8], out: &mut Out) {
+    if session.shard_channels.remove(channel) {
+        confirm(out, b"sunsubscribe", Some(channel), session.shard_channels.len());
+        session.publish_subscriptions();
+    }
 }
 
 /// Ends all subscriptions of a connection that goes.

@@ -52,6 +52,9 @@ fn failover(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             _ => return Err(Error::SYNTAX),
         }
     }
+    if server.cluster.is_enabled() {
+        return Err(Error::new("ERR FAILOVER not allowed in cluster mode."));
+    }
     if server.repl.failover.lock().is_some() {
         return Err(Error::new("ERR FAILOVER already in progress."));
     }

@@ -35,6 +35,9 @@ pub static SLAVEOF: Command = Command::new(
 
 fn replicaof(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let server = cx.server;
+    if server.cluster.is_enabled() {
+        return Err(Error::new("ERR REPLICAOF not allowed in cluster mode."));
+    }
     if server.repl.failover.lock().is_some() {
         return Err(Error::new("ERR REPLICAOF not allowed while failing over."));
     }

@@ -89,6 +89,9 @@ pub static SWAPDB: Command = Command::new(
 
 fn swapdb(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let parse = |arg: &[u8], text| num::parse_i64(arg).filter(|n| i32::try_from(*n).is_ok()).ok_or(Error::new(text));
+    if cx.server.cluster.is_enabled() {
+        return Err(Error::new("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let first = parse(args[1], "ERR invalid first DB index")?;
     let second = parse(args[2], "ERR invalid second DB index")?;
     let databases = cx.db.keyspace().databases();

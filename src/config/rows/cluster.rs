@@ -1,4 +1,4 @@
-//! The cluster: not there yet, so it cannot be turned on; settings that merely tune it are kept for later.
+//! The cluster: hash slots spread over nodes that watch each other.
 
 use crate::config::enums::ENDPOINT;
 use crate::config::kind::{Kind::*, any_text};
@@ -8,51 +8,53 @@ const I32: i64 = i32::MAX as i64;
 
 rows! {
     /// Be a node of a cluster.
-    "cluster-enabled": Bool, = "no", IMMUTABLE => only(["no"], "cluster mode is not supported");
+    "cluster-enabled": Bool, = "no", IMMUTABLE, cluster_enabled -> bool;
+    /// Databases of a node of a cluster.
+    "cluster-databases": Int(1, I32), = "1", IMMUTABLE, cluster_databases -> usize;
     /// The file in which a node keeps its view of the cluster.
-    "cluster-config-file": Text(config_file), = "nodes.conf", IMMUTABLE | DORMANT;
+    "cluster-config-file": Text(config_file), = "nodes.conf", IMMUTABLE, cluster_config_file -> Vec<u8>;
     /// Milliseconds without answer after which a node counts as failed.
-    "cluster-node-timeout": Int(0, i64::MAX), = "15000", MUTABLE | DORMANT;
+    "cluster-node-timeout": Int(0, i64::MAX), = "15000", MUTABLE, cluster_node_timeout -> i64;
     /// Milliseconds between pings, for tests.
-    "cluster-ping-interval": Int(0, i64::MAX), = "0", MUTABLE | HIDDEN | DORMANT;
+    "cluster-ping-interval": Int(0, i64::MAX), = "0", MUTABLE | HIDDEN, cluster_ping_interval -> i64;
     /// The port of the cluster bus; 0 for the client port plus 10000.
-    "cluster-port": Int(0, 65_535), = "0", IMMUTABLE | DORMANT;
+    "cluster-port": Int(0, 65_535), = "0", IMMUTABLE, cluster_port -> u16;
     /// How stale a replica may be and still be elected; 0 for any.
-    "cluster-replica-validity-factor" ["cluster-slave-validity-factor"]: Int(0, I32), = "10", MUTABLE | DORMANT;
+    "cluster-replica-validity-factor" ["cluster-slave-validity-factor"]: Int(0, I32), = "10", MUTABLE, cluster_replica_validity_factor -> i64;
     /// Replicas that a primary keeps when others lack one.
-    "cluster-migration-barrier": Int(0, I32), = "1", MUTABLE | DORMANT;
+    "cluster-migration-barrier": Int(0, I32), = "1", MUTABLE, cluster_migration_barrier -> usize;
     /// Let replicas move to primaries without one.
-    "cluster-allow-replica-migration": Bool, = "yes", MUTABLE | DORMANT;
+    "cluster-allow-replica-migration": Bool, = "yes", MUTABLE, cluster_allow_replica_migration -> bool;
     /// Answer only while every slot is served.
-    "cluster-require-full-coverage": Bool, = "yes", MUTABLE | DORMANT;
+    "cluster-require-full-coverage": Bool, = "yes", MUTABLE, cluster_require_full_coverage -> bool;
     /// Never promote this replica by itself.
-    "cluster-replica-no-failover" ["cluster-slave-no-failover"]: Bool, = "no", MUTABLE | DORMANT;
+    "cluster-replica-no-failover" ["cluster-slave-no-failover"]: Bool, = "no", MUTABLE, cluster_replica_no_failover -> bool;
     /// Answer reads while the cluster is down.
-    "cluster-allow-reads-when-down": Bool, = "no", MUTABLE | DORMANT;
+    "cluster-allow-reads-when-down": Bool, = "no", MUTABLE, cluster_allow_reads_when_down -> bool;
     /// Deliver shard messages while the cluster is down.
-    "cluster-allow-pubsubshard-when-down": Bool, = "yes", MUTABLE | DORMANT;
+    "cluster-allow-pubsubshard-when-down": Bool, = "yes", MUTABLE, cluster_allow_pubsubshard_when_down -> bool;
     /// Bytes that may wait on a link to another node; 0 for no limit.
-    "cluster-link-sendbuf-limit": Memory(0, i64::MAX), = "0", MUTABLE | DORMANT;
+    "cluster-link-sendbuf-limit": Memory(0, i64::MAX), = "0", MUTABLE, cluster_link_sendbuf_limit -> u64;
     /// Seconds for which a forgotten node stays forgotten.
-    "cluster-blacklist-ttl": Int(0, i64::MAX), = "60", MUTABLE | DORMANT;
+    "cluster-blacklist-ttl": Int(0, i64::MAX), = "60", MUTABLE, cluster_blacklist_ttl -> i64;
     /// The address that others are told.
-    "cluster-announce-ip": Text(any_text), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    "cluster-announce-ip": Text(any_text), = "", MUTABLE | OMIT_EMPTY, cluster_announce_ip -> Vec<u8>;
     /// The IPv4 address that clients are told.
-    "cluster-announce-client-ipv4": Text(ipv4), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    "cluster-announce-client-ipv4": Text(ipv4), = "", MUTABLE | OMIT_EMPTY, cluster_announce_client_ipv4 -> Vec<u8>;
     /// The IPv6 address that clients are told.
-    "cluster-announce-client-ipv6": Text(ipv6), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    "cluster-announce-client-ipv6": Text(ipv6), = "", MUTABLE | OMIT_EMPTY, cluster_announce_client_ipv6 -> Vec<u8>;
     /// The port that others are told; 0 for the real one.
-    "cluster-announce-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    "cluster-announce-port": Int(0, 65_535), = "0", MUTABLE, cluster_announce_port -> u16;
     /// The TLS port that others are told; 0 for the real one.
-    "cluster-announce-tls-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    "cluster-announce-tls-port": Int(0, 65_535), = "0", MUTABLE, cluster_announce_tls_port -> u16;
     /// The bus port that others are told; 0 for the real one.
-    "cluster-announce-bus-port": Int(0, 65_535), = "0", MUTABLE | DORMANT;
+    "cluster-announce-bus-port": Int(0, 65_535), = "0", MUTABLE, cluster_announce_bus_port -> u16;
     /// The host name that clients are told.
-    "cluster-announce-hostname": Text(hostname), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    "cluster-announce-hostname": Text(hostname), = "", MUTABLE | OMIT_EMPTY, cluster_announce_hostname -> Vec<u8>;
     /// A name of this node for people.
-    "cluster-announce-human-nodename": Text(nodename), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    "cluster-announce-human-nodename": Text(nodename), = "", MUTABLE | OMIT_EMPTY, cluster_announce_human_nodename -> Vec<u8>;
     /// What redirections name a node by.
-    "cluster-preferred-endpoint-type": Enum(ENDPOINT), = "ip", MUTABLE | DORMANT;
+    "cluster-preferred-endpoint-type": Enum(ENDPOINT), = "ip", MUTABLE, cluster_preferred_endpoint_type -> u8;
     /// Count traffic by slot.
     "cluster-slot-stats-enabled": Bool, = "no", MUTABLE | DORMANT;
 }

@@ -137,7 +137,7 @@ pub(super) fn write(cx: &Ctx<'_>, text: &mut Text) {
     text.field("mem_total_replication_buffers", kept);
     text.field("mem_clients_slaves", surplus);
     text.field("mem_clients_normal", o.clients);
-    text.field("mem_cluster_links", 0);
+    text.field("mem_cluster_links", cx.server.cluster.all_waiting());
     text.field("mem_aof_buffer", cx.server.aof.writer().map_or(0, |w| w.pending()));
     text.field("mem_allocator", alloc::version());
     text.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);

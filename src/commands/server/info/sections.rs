@@ -27,8 +27,9 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     text.field("redis_git_dirty", 0);
     text.field("redis_build_id", "0");
     // Valkey's name and Redis's: clients look for either.
-    text.field("server_mode", "standalone");
-    text.field("redis_mode", "standalone");
+    let mode = if cx.server.cluster.is_enabled() { "cluster" } else { "standalone" };
+    text.field("server_mode", mode);
+    text.field("redis_mode", mode);
     text.field("os", os::uname());
     text.field("arch_bits", usize::BITS);
     text.field("monotonic_clock", "POSIX clock_gettime");
@@ -92,7 +93,7 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     text.section("Clients");
     let replicas = all.iter().filter(|c| c.has(flags::REPLICA)).count();
     text.field("connected_clients", all.len() - replicas);
-    text.field("cluster_connections", 0);
+    text.field("cluster_connections", cx.server.cluster.core().map_or(0, |core| core.links().len()));
     text.field("maxclients", cx.config().maxclients());
     text.field("client_recent_max_input_buffer", input);
     text.field("client_recent_max_output_buffer", output);
@@ -175,7 +176,7 @@ pub(super) fn modules(_cx: &Ctx<'_>, text: &mut Text) {
     text.section("Modules");
 }
 
-pub(super) fn cluster(_cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn cluster(cx: &Ctx<'_>, text: &mut Text) {
     text.section("Cluster");
-    text.field("cluster_enabled", 0);
+    text.field("cluster_enabled", u8::from(cx.server.cluster.is_enabled()));
 }

@@ -1,0 +1,148 @@
+//! What the cluster's state machine decides, carried out: roles, lost slots, pauses, messages.
+//!
+//! The bus thread does it after everything that it hears, and a CLUSTER command after itself, so that its reply finds it
+//! done. What takes long goes to a thread of its own: nobody's heartbeat waits for it.
+
+use std::sync::atomic::Ordering::*;
+
+use super::{endpoint, keys};
+use crate::base::{clock, slot};
+use crate::clients::PauseKind;
+use crate::cluster::SlotSet;
+use crate::cluster::core::{Event, Level};
+use crate::commands::Server;
+use crate::commands::replication::role;
+use crate::keyspace::{Db, Effects, Located};
+use crate::repl::Primary;
+
+/// Carries out what waits to be. No slots are held.
+pub fn carry_out(server: &'static Server) {
+    server.cluster.carry_out(|event| carry(server, event));
+}
+
+fn carry(server: &'static Server, event: Event) {
+    match event {
+        Event::ViewChanged => {
+            let view = server.cluster.core().map(|mut core| core.view());
+            if let Some(view) = view {
+                server.cluster.publish(view);
+            }
+        }
+        Event::Log(Level::Verbose, text) => tracing::debug!("{text}"),
+        Event::Log(Level::Notice, text) => tracing::info!("{text}"),
+        Event::Log(Level::Warning, text) => tracing::warn!("{text}"),
+        Event::State(state, reason) => {
+            tracing::info!("Cluster state changed: {}", state.name());
+            tracing::debug!("Cluster state: {}", reason.text());
+        }
+        Event::BecomePrimary => {
+            let mut held = server.keyspace.held();
+            held.lock_all();
+            if server.repl.link.is_replica() {
+                role::become_primary(server);
+            }
+            held.unlock();
+        }
+        Event::Follow { ip, port, full_sync, .. } => follow(server, Primary { host: ip, port }, full_sync),
+        Event::FlushAll => flush(server),
+        Event::SlotsLost(slots) => lose(server, slots),
+        Event::ChannelsLost(slots) => {
+            server.pubsub.end_shard(|channel| slots.contains(slot::key_slot(channel)));
+            redirect_blocked(server, &slots);
+        }
+        Event::PauseWrites { until } => {
+            // The core's clock and the wall clock have their own zero.
+            let until = clock::now_ms() + (until - clock::steady_ms());
+            server.pause.start(PauseKind::Write, until);
+            // Writes that were under way are through once all slots were held.
+            let mut held = server.keyspace.held();
+            held.lock_all();
+            let end = server.repl.log.end();
+            held.unlock();
+            if let Some(mut core) = server.cluster.core() {
+                core.handle_paused(clock::steady_ms(), end);
+            }
+        }
+        Event::ResumeWrites => {
+            server.pause.end();
+            server.registry.nudge_all();
+        }
+        Event::Published { channel, message, shard } => {
+            if shard {
+                server.pubsub.spublish(&channel, &message);
+            } else {
+                server.pubsub.publish(&channel, &message);
+            }
+        }
+    }
+}
+
+fn follow(server: &'static Server, primary: Primary, full_sync: bool) {
+    let mut held = server.keyspace.held();
+    held.lock_all();
+    let present = server.repl.link.primary();
+    let same = present.as_ref().is_some_and(|p| p.host == primary.host && p.port == primary.port);
+    if !same {
+        role::become_replica(server, primary);
+        if full_sync {
+            server.repl.link.blank.store(true, Release);
+        }
+    }
+    held.unlock();
+}
+
+/// Removes all data. Whoever follows, and the append-only file, hears of it.
+fn flush(server: &'static Server) {
+    let counters = server.metrics.spare();
+    let (mut held, mut fx) = (server.keyspace.held(), Effects::default());
+    held.lock_all();
+    fx.logging = server.keyspace.hooks.logging();
+    let now = clock::now_ms();
+    let mut db = Db::new(server.keyspace, &mut held, 0, now, &mut fx, counters.stats, server.tuning(), Located::NONE);
+    for index in 0..server.keyspace.databases() {
+        db.other(index).flush(true);
+    }
+    db.effect(&[b"FLUSHALL"]);
+    fx.log.close_group();
+    if !fx.log.is_empty() {
+        server.keyspace.hooks.append(&mut fx.log);
+    }
+    held.unlock();
+    server.keyspace.hooks.wake();
+}
+
+fn lose(server: &'static Server, slots: SlotSet) {
+    let work = move || {
+        let removed = keys::remove(server, &slots);
+        if removed > 0 {
+            tracing::info!("Removed {removed} keys of slots that belong to another node now.");
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("slots-lost".into()).spawn(work) {
+        tracing::error!("Can't start a thread to remove the keys of lost slots: {e}");
+    }
+}
+
+/// Clients that wait for keys of these slots are sent to the new owner.
+fn redirect_blocked(server: &'static Server, slots: &SlotSet) {
+    let Some(view) = server.cluster.view() else { return };
+    for client in server.registry.all() {
+        let waiter = client.blocked.lock().clone();
+        let Some(waiter) = waiter else { continue };
+        let Some(slot) = waiter.keys.first().map(|key| slot::key_slot(key)).filter(|slot| slots.contains(*slot)) else {
+            continue;
+        };
+        if view.is_mine(slot) || !waiter.claim() {
+            continue;
+        }
+        let text = match view.owner(slot) {
+            Some(owner) => {
+                let ipv6 = client.laddr.matches(':').count() > 1;
+                let host = endpoint(server, owner, ipv6);
+                format!("-MOVED {slot} {host}:{}\r\n", owner.client_port(false))
+            }
+            None => "-CLUSTERDOWN Hash slot not served\r\n".to_owned(),
+        };
+        waiter.to.deliver(text.into_bytes());
+    }
+}

@@ -1,0 +1,184 @@
+//! Which node of the cluster serves a command.
+//!
+//! The view of the cluster tells the owner of a slot; nothing is locked for that. Two things are looked at again once
+//! the locks are there: whether a newer view has come meanwhile, and, while a slot moves, whether its keys are here.
+//! Texts and order of the checks: <https://valkey.io/topics/cluster-spec/#redirection-and-resharding>.
+
+use super::Worker;
+use crate::base::slot;
+use crate::clients::Session;
+use crate::cluster::{NodeInfo, State, View};
+use crate::commands::cluster::endpoint;
+use crate::commands::lookup::Entry;
+use crate::resp::{Error, Out};
+use crate::spec::{Flags, KeyFlags};
+
+/// Where a command may run.
+pub(super) enum Route {
+    /// Here.
+    Here,
+    /// Here, if its keys are: its slot is on the move.
+    IfPresent(Moving),
+}
+
+/// A command on a slot that is on the move.
+pub(super) struct Moving {
+    keys: Vec<Vec<u8>>,
+    /// The slot leaves: who to ask for keys that are not here. Else it arrives, and must bring all of several keys.
+    ask: Option<Error>,
+}
+
+const TRYAGAIN: Error = Error::new("TRYAGAIN Multiple keys request during rehashing of slot");
+
+/// The keys of a command or transaction, as far as routing goes.
+#[derive(Default)]
+struct Wanted {
+    slot: Option<u16>,
+    crossed: bool,
+    keys: Vec<Vec<u8>>,
+    /// Shard channels are hashed like keys, and are on no side of a migration.
+    channels: bool,
+}
+
+impl Worker {
+    /// Fetches the view if there is a newer one.
+    #[inline]
+    pub(super) fn look_at_cluster(&mut self) {
+        let version = self.server.cluster.version();
+        if version != self.view_version {
+            self.view = self.server.cluster.view();
+            self.view_version = self.view.as_ref().map_or(0, |view| view.version);
+        }
+    }
+
+    /// Whether a plain command on `slot` runs here, with nothing to be looked at closer.
+    #[inline]
+    pub(super) fn is_settled_here(&self, slot: u16) -> bool {
+        match &self.view {
+            None => true,
+            Some(view) => {
+                view.state == State::Ok
+                    && view.is_mine(slot)
+                    && view.migrating().is_empty()
+                    && view.importing().is_empty()
+            }
+        }
+    }
+
+    /// Where a command is to run; the error is a redirection or a refusal.
+    #[inline]
+    pub(super) fn route(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> Result<Route, Error> {
+        match &self.view {
+            Some(view) if !session.internal => self.route_by(view, session, entry, argv),
+            _ => Ok(Route::Here),
+        }
+    }
+
+    fn route_by(&self, view: &View, session: &Session, entry: &Entry, argv: &[&[u8]]) -> Result<Route, Error> {
+        let config = self.server.config;
+        let moves = !view.migrating().is_empty() || !view.importing().is_empty();
+        let mut wanted = Wanted::default();
+        let mut add = |entry: &Entry, argv: &[&[u8]]| {
+            // Arguments without a place for keys are refused by the handler.
+            let keys = entry.command.meta.keys_of(argv).unwrap_or_default();
+            for key in &keys {
+                let name = argv[key.index];
+                let at = slot::key_slot(name);
+                wanted.crossed |= *wanted.slot.get_or_insert(at) != at;
+                if key.flags.has(KeyFlags::NOT_KEY) {
+                    wanted.channels = true;
+                } else if moves {
+                    wanted.keys.push(name.to_vec());
+                }
+            }
+        };
+        match &session.multi {
+            Some(multi) if entry.command.meta.name == "exec" => {
+                for q in &multi.queue {
+                    add(self.server.lookup.get(q.command), &super::single::slices(&q.argv));
+                }
+            }
+            _ => add(entry, argv),
+        }
+        let Some(at) = wanted.slot else { return Ok(Route::Here) };
+        let Some(owner) = view.owner(at) else { return Err(Error::new("CLUSTERDOWN Hash slot not served")) };
+        if wanted.crossed {
+            return Err(Error::new("CROSSSLOT Keys in request don't hash to the same slot"));
+        }
+        let writes = self.does(session, entry, Flags::WRITE);
+        if view.state != State::Ok && !(wanted.channels && config.cluster_allow_pubsubshard_when_down()) {
+            if !config.cluster_allow_reads_when_down() {
+                return Err(Error::new("CLUSTERDOWN The cluster is down"));
+            }
+            if writes {
+                return Err(Error::new("CLUSTERDOWN The cluster is down and only accepts read commands"));
+            }
+        }
+        let migrates = entry.command.meta.name == "migrate";
+        let target = view.migrating_to(at);
+        let source = view.importing_from(at);
+        if migrates && (target.is_some() || source.is_some()) {
+            return Ok(Route::Here);
+        }
+        if view.is_mine(at) {
+            return Ok(match target {
+                Some(target) if !wanted.channels => Route::IfPresent(Moving {
+                    keys: wanted.keys,
+                    ask: Some(self.redirection("ASK", at, target, session)),
+                }),
+                _ => Route::Here,
+            });
+        }
+        let asking = session.asking || entry.flags().has(Flags::ASKING);
+        if source.is_some() && asking {
+            return Ok(Route::IfPresent(Moving { keys: wanted.keys, ask: None }));
+        }
+        let mine = view.myself();
+        let follows_owner = mine.is_replica() && mine.primary == Some(owner.id);
+        if session.readonly && follows_owner && (!writes || wanted.channels) {
+            return Ok(Route::Here);
+        }
+        Err(self.redirection("MOVED", at, owner, session))
+    }
+
+    fn redirection(&self, word: &str, slot: u16, to: &NodeInfo, session: &Session) -> Error {
+        // Clients show the address that they came to: one in brackets or with two colons is IPv6.
+        let ipv6 = session.client.laddr.matches(':').count() > 1;
+        let host = endpoint(self.server, to, ipv6);
+        Error::owned(format!("{word} {slot} {host}:{}", to.client_port(false)))
+    }
+
+    /// Whether the keys of a slot on the move are here. The command's locks are held.
+    pub(super) fn settle(&mut self, route: &Route, db: usize, now: i64) -> Result<(), Error> {
+        let Route::IfPresent(moving) = route else { return Ok(()) };
+        let db = self.db(db, now);
+        let present = moving.keys.iter().filter(|key| db.exists(key)).count();
+        if present == moving.keys.len() {
+            return Ok(());
+        }
+        match &moving.ask {
+            Some(_) if present > 0 => Err(TRYAGAIN),
+            Some(ask) => Err(ask.clone()),
+            None if moving.keys.len() > 1 => Err(TRYAGAIN),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a client elsewhere. A transaction is gone then, or fails at its EXEC.
+    #[cold]
+    pub(super) fn redirect(
+        &mut self,
+        session: &mut Session,
+        entry: &'static Entry,
+        e: &Error,
+        now: i64,
+        out: &mut Out,
+    ) {
+        if entry.command.meta.name == "exec" {
+            self.end_transaction(session, now);
+            self.parts().reject(session, None, e, out);
+        } else {
+            self.parts().reject(session, Some(entry), e, out);
+        }
+    }
+}
