@@ -321,12 +321,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_and_what_leaves_it_off_is_taken() {
-        for bad in [
-            ["--cluster-enabled", "yes"],
-            ["--tls-port", "6380"],
-            ["--aclfile", "users.acl"],
-            ["--supervised", "upstart"],
-        ] {
+        for bad in [["--tls-port", "6380"], ["--aclfile", "users.acl"], ["--supervised", "upstart"]] {
             let Fatal(text) = start(&bad, "").unwrap_err();
             assert!(text.contains("not supported"), "{text}");
         }

@@ -18,9 +18,24 @@ pub struct Server {
     log: mpsc::Receiver<String>,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, nor on the one 10,000 above it, where the cluster bus is. Both are below those that
+/// the system gives to outgoing connections: one of these took a port between the look and its use. Other tests leave it
+/// alone: a lock on a file of its name is held until this process ends.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    use std::hash::{BuildHasher, RandomState};
+    static TAKEN: std::sync::Mutex<Vec<std::fs::File>> = std::sync::Mutex::new(Vec::new());
+    let locks = std::env::temp_dir().join("dunlin-test-ports");
+    std::fs::create_dir_all(&locks).unwrap();
+    let free = |port: u16| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok();
+    for _ in 0..1000 {
+        let port = 12_000 + (RandomState::new().hash_one(std::process::id()) % 10_000) as u16;
+        let lock = std::fs::File::create(locks.join(port.to_string())).unwrap();
+        if lock.try_lock().is_ok() && free(port) && free(port + 10_000) {
+            TAKEN.lock().unwrap().push(lock);
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// A directory of this process, where servers leave what they leave.

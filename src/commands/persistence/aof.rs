@@ -380,7 +380,7 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
                 // The manifest names the file before anything is in it.
                 let before = move || {
                     let mut manifest = server.aof.manifest.lock();
-                    manifest.incrementals.push(next);
+                    manifest.name(next);
                     while let Err(e) = manifest.store(&dir, &stem) {
                         tracing::warn!("Can't write the AOF manifest: {e}");
                         clock::pause_us(200_000);
@@ -433,8 +433,9 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
         let mut manifest = aof.manifest.lock();
         let base = manifest.next_base(&stem, rdb);
         fs::rename(&temporary, dir.join(&base.name))?;
-        if wanted && !attached {
-            manifest.incrementals.push(next.clone());
+        if wanted {
+            // The writer may not have come to the change of files yet.
+            manifest.name(next.clone());
         }
         let keep = manifest.incrementals.iter().filter(|e| wanted && e.seq >= next.seq).count();
         manifest.rebase(base, keep);

@@ -109,6 +109,10 @@ impl Manifest {
                 Role::History => manifest.history.push(entry),
             }
         }
+        // A name that a file of the history has is not given again while that may be there.
+        let oldest_free = manifest.history.iter().map(|e| e.seq).max().unwrap_or(0);
+        manifest.base_seq = manifest.base_seq.max(oldest_free);
+        manifest.incremental_seq = manifest.incremental_seq.max(oldest_free);
         Ok(manifest)
     }
 
@@ -140,6 +144,12 @@ impl Manifest {
         self.incremental_seq += 1;
         let seq = self.incremental_seq;
         Entry { name: format!("{stem}.{seq}.incr.aof"), seq, role: Role::Incremental }
+    }
+    /// Names a file of writes, if it is not named yet.
+    pub fn name(&mut self, incremental: Entry) {
+        if self.incrementals.iter().all(|e| e.seq != incremental.seq) {
+            self.incrementals.push(incremental);
+        }
     }
     /// A new base makes all that came before it history, but for the newest `keep` files of writes.
     pub fn rebase(&mut self, base: Entry, keep: usize) {
@@ -176,6 +186,17 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server that was killed between two steps of a rewrite once could not start again: the next file got the name of
+    /// one that was to be removed.
+    #[test]
+    fn names_of_the_history_are_not_given_again() {
+        let text = b"file a.aof.2.base.rdb seq 2 type b\nfile a.aof.1.base.rdb seq 1 type h\n\
+                     file a.aof.3.incr.aof seq 3 type h\n";
+        let mut m = Manifest::parse(text).unwrap();
+        assert_eq!(m.next_incremental("a.aof").name, "a.aof.4.incr.aof");
+        assert_eq!(m.next_base("a.aof", true).name, "a.aof.4.base.rdb");
+    }
 
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
