@@ -8,7 +8,8 @@ SERVER = target/release/dunlin
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
-.PHONY: help build run test fmt lint unit deps bench fuzz soak shuttle upstream conf clean
+SEEDS ?= 10000
+.PHONY: help build run test fmt lint unit deps bench fuzz sim soak shuttle upstream conf clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +48,11 @@ fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nig
 	@cd fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 || exit 1; done
 
+sim: ## Days of simulated clusters with faults (SEEDS=10000), one of 200 nodes, and how 1,000 nodes meet.
+	DUNLIN_SEEDS=$(SEEDS) $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
+
 soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, the differential test for ten minutes.
-	DUNLIN_SEEDS=10000 $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
+	$(MAKE) sim
 	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
 	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
 	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture

@@ -332,7 +332,8 @@ impl Day {
     }
 }
 
-fn run(seed: u64, mut day: Day) -> u64 {
+/// Votes, and contested claims.
+fn run(seed: u64, mut day: Day) -> (u64, u64) {
     let mut rng = Rng::new(seed.wrapping_mul(31).wrapping_add(7));
     day.build();
     day.faults(&mut rng);
@@ -341,7 +342,7 @@ fn run(seed: u64, mut day: Day) -> u64 {
     day.replace_primary();
     day.faults(&mut rng);
     day.heal();
-    day.world.safety.elections
+    (day.world.safety.elections, day.world.safety.contested)
 }
 
 /// Run the days of `seeds`; a day that goes wrong is told by its seed.
@@ -350,6 +351,7 @@ fn days(seeds: std::ops::Range<u64>) {
     let next = std::sync::atomic::AtomicU64::new(seeds.start);
     let failed = std::sync::Mutex::new(Vec::new());
     let votes = std::sync::atomic::AtomicU64::new(0);
+    let contested = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -359,8 +361,9 @@ fn days(seeds: std::ops::Range<u64>) {
                         break;
                     }
                     match std::panic::catch_unwind(|| run(seed, Day::new(seed))) {
-                        Ok(seen) => {
-                            votes.fetch_add(seen, std::sync::atomic::Ordering::Relaxed);
+                        Ok((voted, claims)) => {
+                            votes.fetch_add(voted, std::sync::atomic::Ordering::Relaxed);
+                            contested.fetch_add(claims, std::sync::atomic::Ordering::Relaxed);
                         }
                         Err(_) => failed.lock().unwrap().push(seed),
                     }
@@ -369,14 +372,54 @@ fn days(seeds: std::ops::Range<u64>) {
         }
     });
     let failed = failed.into_inner().unwrap();
-    println!("{} days, {} votes", seeds.end - seeds.start, votes.into_inner());
+    let (votes, contested) = (votes.into_inner(), contested.into_inner());
+    println!("{} days, {votes} votes, {contested} contested claims", seeds.end - seeds.start);
     assert!(failed.is_empty(), "days that went wrong; run one with DUNLIN_SEED=: {failed:?}");
 }
 
 #[test]
 #[ignore = "takes minutes; `make soak` runs it"]
 fn a_day_of_two_hundred_nodes() {
-    println!("{} votes", run(1, Day::of_size(1, 200)));
+    println!("{} votes", run(1, Day::of_size(1, 200)).0);
+}
+
+/// How fast many nodes come to know each other, and what the bus costs them then.
+#[test]
+#[ignore = "takes minutes; `make sim` runs it"]
+fn a_thousand_nodes_meet() {
+    let size = std::env::var("DUNLIN_NODES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let settings = Settings { node_timeout: 15_000, ..Settings::default() };
+    let mut world = World::new(1, size, &settings);
+    for node in 1..size {
+        world.meet(0, node);
+    }
+    let met = world.run_until(600_000, |world| {
+        (0..size).all(|node| {
+            let view = world.view(node).unwrap();
+            view.nodes.len() == size && !view.nodes.iter().any(|n| n.flags.any(Flags::HANDSHAKE))
+        })
+    });
+    assert!(met, "the nodes did not meet");
+    println!("{size} nodes know each other after {:.1} s", world.now as f64 / 1000.0);
+    let (bytes, packets, start) = (world.bytes_sent, world.packets_sent, world.now);
+    world.run(30_000);
+    let nodes = size as f64 * (world.now - start) as f64 / 1000.0;
+    println!(
+        "each sends {:.0} bytes and {:.1} packets a second, with a node timeout of 15 s",
+        (world.bytes_sent - bytes) as f64 / nodes,
+        (world.packets_sent - packets) as f64 / nodes
+    );
+    let victim = size - 1;
+    let id = world.id(victim).unwrap();
+    let died = world.now;
+    world.crash(victim, true, false);
+    let suspected = world.run_until(120_000, |world| {
+        world.up().into_iter().all(|node| {
+            world.view(node).unwrap().nodes.iter().any(|n| n.id == id && n.flags.any(Flags::FAIL | Flags::PFAIL))
+        })
+    });
+    assert!(suspected, "a dead node was not missed");
+    println!("a dead node is missed by all after {:.1} s", (world.now - died) as f64 / 1000.0);
 }
 
 #[test]
