@@ -50,6 +50,38 @@ pub fn cpu_times(of: CpuOf) -> CpuTimes {
     CpuTimes { user: seconds(usage.ru_utime), system: seconds(usage.ru_stime) }
 }
 
+/// What the scheduler knows of a thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadTimes {
+    /// The thread's name.
+    pub name: String,
+    /// Seconds on a CPU.
+    pub running: f64,
+    /// Seconds that it could have run and no CPU was free.
+    pub waiting: f64,
+}
+
+/// The threads of this process; none where /proc is missing or the kernel keeps no such statistics.
+pub fn thread_times() -> Vec<ThreadTimes> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let read = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let mut fields = text.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0) as f64 / 1e9);
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?.trim_end().to_owned();
+        Some(ThreadTimes { name, running: fields.next()?, waiting: fields.next()? })
+    };
+    tasks.filter_map(|task| read(task.ok()?)).collect()
+}
+
+/// Open files of this process, and how many there may be; zeros where /proc is missing.
+pub fn open_files() -> (usize, u64) {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count());
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a writable rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    (open, limit.rlim_cur)
+}
+
 /// Resident memory of this process in bytes; 0 where /proc is missing.
 pub fn resident_bytes() -> usize {
     let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };

@@ -49,6 +49,10 @@ impl Keyspace {
     pub fn databases(&self) -> usize {
         self.slots.databases()
     }
+    /// How often somebody found a slot locked, and how long all of them waited together, ns.
+    pub fn lock_waits(&self) -> (u64, u64) {
+        self.slots.waits()
+    }
     /// A set of locks for one thread.
     pub fn held(&self) -> Held {
         Held::new(self.slots)

@@ -12,7 +12,7 @@
 
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicPtr, Ordering::*};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 use super::entry::Entry;
 use super::waiters::Extra;
@@ -38,6 +38,8 @@ pub(super) struct Slots {
     slots: Box<[Slot]>,
     /// Databases 1 and up; made when first used.
     others: Box<[AtomicPtr<Tables>]>,
+    /// How often a lock was not free, and for how long it was waited for, ns. Written by those who wait, and by nobody else.
+    waits: [AtomicU64; 2],
 }
 
 // SAFETY: rule 2: tables and extras are reached only under the slot's lock.
@@ -48,7 +50,23 @@ unsafe impl Send for Slots {}
 impl Slots {
     pub(super) fn new(databases: usize) -> Slots {
         let slot = |_| Slot { lock: RawMutex::INIT, table: UnsafeCell::new(Dict::new()), extra: UnsafeCell::new(None) };
-        Slots { slots: (0..SLOTS).map(slot).collect(), others: (1..databases).map(|_| AtomicPtr::default()).collect() }
+        Slots {
+            slots: (0..SLOTS).map(slot).collect(),
+            others: (1..databases).map(|_| AtomicPtr::default()).collect(),
+            waits: Default::default(),
+        }
+    }
+    /// How often somebody found a slot locked, and how long all of them waited together, ns.
+    pub(super) fn waits(&self) -> (u64, u64) {
+        (self.waits[0].load(Relaxed), self.waits[1].load(Relaxed))
+    }
+    #[cold]
+    #[inline(never)]
+    fn wait_for(&self, slot: usize) {
+        let start = crate::base::clock::mono_ns();
+        self.slots[slot].lock.lock();
+        self.waits[0].fetch_add(1, Relaxed);
+        self.waits[1].fetch_add(crate::base::clock::mono_ns().saturating_sub(start), Relaxed);
     }
     pub(super) fn databases(&self) -> usize {
         self.others.len() + 1
@@ -138,15 +156,19 @@ impl Held {
     }
     #[inline]
     fn take(&mut self, slot: u16) {
-        self.slots.slots[slot as usize].lock.lock();
+        if !self.slots.slots[slot as usize].lock.try_lock() {
+            self.slots.wait_for(slot as usize);
+        }
         self.bits[slot as usize / 64] |= 1 << (slot % 64);
         self.list.push(slot);
     }
     /// Locks every slot: the holder has the keyspace for itself.
     pub fn lock_all(&mut self) {
         debug_assert!(self.list.is_empty() && !self.all, "locks are taken all at once");
-        for s in self.slots.slots.iter() {
-            s.lock.lock();
+        for (at, s) in self.slots.slots.iter().enumerate() {
+            if !s.lock.try_lock() {
+                self.slots.wait_for(at);
+            }
         }
         self.bits.fill(u64::MAX);
         self.all = true;

@@ -85,6 +85,23 @@ impl Distribution {
         self.total
     }
 
+    /// How many times did not exceed each power of two of `exponents` (of 2^e ns, with the precision of the buckets).
+    pub fn below(&self, exponents: impl Iterator<Item = u32>) -> Vec<(u64, u64)> {
+        let (mut seen, mut next) = (0, 0);
+        exponents
+            .map(|exponent| {
+                let level = 1u64 << exponent;
+                // The bucket that ends just below the power of two.
+                let end = index(level - 1).min(self.counts.len() - 1);
+                if end >= next {
+                    seen += self.counts[next..=end].iter().sum::<u64>();
+                    next = end + 1;
+                }
+                (level, seen)
+            })
+            .collect()
+    }
+
     /// The time, in ns, that `percentile` percent of all times do not exceed; 0 if there are none.
     pub fn percentile(&self, percentile: f64) -> u64 {
         if self.total == 0 {

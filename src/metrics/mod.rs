@@ -3,12 +3,14 @@
 //! - [`stats`]: the counters, and the list of all threads' counters.
 //! - [`histogram`]: latencies of a command.
 //! - [`errors`]: error replies by code.
+//! - [`page`]: metrics as Prometheus reads them.
 //! - [`rates`]: running totals as rates per second.
 //! - [`commandlog`], [`spikes`]: what SLOWLOG, COMMANDLOG and LATENCY show.
 
 pub mod commandlog;
 pub mod errors;
 pub mod histogram;
+pub mod page;
 pub mod rates;
 pub mod spikes;
 pub mod stats;

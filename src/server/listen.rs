@@ -37,8 +37,16 @@ pub fn bind_tcp(config: &Config) -> Result<Vec<Listener>, String> {
 
 /// Opens a port on the addresses of `bind`; none where the port is 0 or there are no addresses.
 pub fn bind_port(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
+    bind_addresses(config, config.bind_addresses(), port)
+}
+
+/// Opens a port on these addresses, in the form of `bind`; none where the port is 0 or there are no addresses.
+pub fn bind_addresses(
+    config: &Config,
+    addresses: Vec<String>,
+    port: u16,
+) -> Result<Vec<std::net::TcpListener>, String> {
     let mut list = Vec::new();
-    let addresses = config.bind_addresses();
     if port == 0 || addresses.is_empty() {
         return Ok(list);
     }

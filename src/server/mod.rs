@@ -8,6 +8,7 @@
 //! ```
 
 mod accept;
+mod admin;
 mod bulk;
 mod bus;
 mod conn;
@@ -79,6 +80,7 @@ fn serve(server: &'static Server) -> Result<(), String> {
     }
     let bus = bus::prepare(server)?;
     let workers = worker::start_all(server, config.workers())?;
+    admin::start(server, workers.gates())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -54,7 +54,23 @@ impl Election {
     }
 }
 
+/// Attempts of this node to replace its primary, by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failovers {
+    /// It took over.
+    pub done: u64,
+    /// It asked for votes and did not get enough in time.
+    pub expired: u64,
+    /// A manual failover ran out of time, on either side.
+    pub timed_out: u64,
+}
+
 impl Core {
+    /// How the failovers of this node ended so far.
+    pub fn failovers(&self) -> Failovers {
+        self.failovers
+    }
+
     /// When the election that is planned begins.
     pub(super) fn election_due(&self) -> Option<i64> {
         self.election.time.filter(|_| !self.election.asked && self.election.obstacle == Obstacle::Delay)
@@ -208,6 +224,7 @@ impl Core {
         self.log(Level::Notice, || {
             format!("Setting myself to primary in shard {shard} after failover; my old primary is {name}")
         });
+        self.failovers.done += 1;
         self.become_primary();
         for slot in self.nodes[old].slots.clone().iter() {
             self.release_slot(slot);
@@ -224,6 +241,9 @@ impl Core {
         let pause = if obstacle == Obstacle::DataAge { RELOG_DATA_AGE } else { RELOG };
         if obstacle == self.election.obstacle && self.now - self.election.logged < pause {
             return;
+        }
+        if obstacle == Obstacle::Expired && self.election.asked && self.election.obstacle != obstacle {
+            self.failovers.expired += 1;
         }
         self.election.obstacle = obstacle;
         self.election.logged = self.now;

@@ -72,6 +72,7 @@ impl Core {
 
     pub(super) fn check_manual_timeout(&mut self) {
         if self.manual.end.is_some_and(|end| end < self.now) {
+            self.failovers.timed_out += 1;
             self.log(Level::Warning, || "Manual failover timed out.".to_owned());
             self.end_manual_failover();
         }

@@ -62,6 +62,7 @@ use super::{DownReason, Flags, NodeId, NodeInfo, SlotSet, State, Stats, View, no
 use crate::base::rng::Rng;
 pub use command::{Command, FailoverKind, Keys, Reply, SlotAction};
 use election::Election;
+pub use election::Failovers;
 use link::Links;
 pub use link::{Direction, LinkId, LinkInfo};
 use manual::Manual;
@@ -241,6 +242,7 @@ pub struct Core {
     /// When the state was evaluated first.
     first_evaluation: Option<i64>,
     election: Election,
+    failovers: Failovers,
     manual: Manual,
     facts: Facts,
     /// Whom the driver was last told to follow, and where.
@@ -297,6 +299,7 @@ impl Core {
             state: State::Fail,
             reason: DownReason::Rejoining,
             size: 0,
+            failovers: Failovers::default(),
             minority_time: 0,
             first_evaluation: None,
             election: Election::default(),

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::clock;
-use crate::commands::Ctx;
+use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::commands::text::Text;
 
 /// Writes the section.
-pub fn write(cx: &Ctx<'_>, text: &mut Text) {
-    let (server, now) = (cx.server, clock::now_ms());
+pub fn write(server: &'static Server, text: &mut Text) {
+    let now = clock::now_ms();
     let (loading, s) = (&server.loading, &server.snapshots);
     let is_loading = loading.on.load(Relaxed) || server.gate.has(bits::LOADING);
     let aside = loading.aside.load(Relaxed);
@@ -39,7 +39,7 @@ pub fn write(cx: &Ctx<'_>, text: &mut Text) {
     text.field("rdb_last_load_keys_loaded", loading.last_keys.load(Relaxed));
     let aof = &server.aof;
     let (rewrite, writer) = (aof.rewrite(), aof.writer());
-    text.field("aof_enabled", u8::from(cx.config().appendonly()));
+    text.field("aof_enabled", u8::from(server.config.appendonly()));
     text.field("aof_rewrite_in_progress", u8::from(rewrite.is_some()));
     text.field("aof_rewrite_scheduled", u8::from(aof.scheduled.load(Relaxed)));
     text.field("aof_last_rewrite_time_sec", aof.last_seconds.load(Relaxed) - 1);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clients::Stage;
-use crate::commands::Ctx;
+use crate::commands::Server;
 use crate::commands::text::Text;
 use crate::repl::{LinkState, Peer};
 
@@ -21,8 +21,8 @@ pub fn address(peer: &Peer) -> (String, u16) {
 }
 
 /// Writes the section.
-pub fn write(cx: &Ctx<'_>, text: &mut Text) {
-    let (repl, config, now) = (&cx.server.repl, cx.config(), cx.db.clock);
+pub fn write(server: &'static Server, text: &mut Text) {
+    let (repl, config, now) = (&server.repl, server.config, crate::base::clock::now_ms());
     let seconds_since = |at: i64| (now - at).max(0) / 1000;
     let end = repl.log.end();
     text.section("Replication");

@@ -58,7 +58,7 @@ static STATS: Command =
         .scope(Scope::Own);
 
 fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
-    let o = Overhead::read(cx);
+    let o = Overhead::read(cx.server);
     let used: Vec<usize> = (0..cx.db.keyspace().databases()).filter(|&db| cx.server.metrics.keys(db) > 0).collect();
     let tables: Vec<(usize, usize)> = used.into_iter().map(|db| (db, table_bytes(cx, db))).collect();
     let total_tables: usize = tables.iter().map(|(_, bytes)| bytes).sum();
@@ -146,7 +146,7 @@ static DOCTOR: Command = Command::new(
     meta("memory|doctor", 2, "Explains what may be wrong with the server's memory.").tips(ANY_NODE),
     |cx, _args| {
         let clients = cx.server.registry.len();
-        let report = diagnose(&Overhead::read(cx), clients);
+        let report = diagnose(&Overhead::read(cx.server), clients);
         cx.out.verbatim("txt", report.as_bytes());
         Ok(())
     },

@@ -74,6 +74,10 @@ pub struct Writer {
     failing: AtomicBool,
     /// Fsyncs that came late.
     pub delayed: AtomicU64,
+    /// Fsyncs that were done.
+    pub fsyncs: AtomicU64,
+    /// How long they took together, ns.
+    pub fsync_ns: AtomicU64,
     on_synced: Synced,
     on_failing: Failing,
 }
@@ -105,6 +109,8 @@ impl Writer {
             pending: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             delayed: AtomicU64::new(0),
+            fsyncs: AtomicU64::new(0),
+            fsync_ns: AtomicU64::new(0),
             on_synced,
             on_failing,
         });
@@ -304,6 +310,7 @@ impl Writer {
         }
     }
     fn sync(&self, file: &mut File) {
+        let start = clock::mono_ns();
         while let Err(e) = file.sync_data() {
             // What the system could not write it may have dropped: another try that succeeds would prove nothing.
             if self.is_always() {
@@ -314,6 +321,8 @@ impl Writer {
             }
             self.fails(true, &format!("fsync: {e}"));
         }
+        self.fsyncs.fetch_add(1, Relaxed);
+        self.fsync_ns.fetch_add(clock::mono_ns().saturating_sub(start), Relaxed);
         self.fails(false, "");
     }
     /// Notes failure or success; after a failure waits a moment.

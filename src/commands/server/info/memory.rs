@@ -1,7 +1,7 @@
 //! INFO memory, and the figures behind it that MEMORY STATS and DOCTOR use too.
 
 use crate::base::{alloc, os};
-use crate::commands::Ctx;
+use crate::commands::Server;
 use crate::commands::text::Text;
 
 /// About what a key takes in the tables, beside its entry: an eighth-full share of a 64-byte bucket of seven.
@@ -30,13 +30,13 @@ pub struct Overhead {
 
 impl Overhead {
     /// Take the figures now.
-    pub fn read(cx: &Ctx<'_>) -> Overhead {
-        let keys = (0..cx.db.keyspace().databases()).map(|db| cx.server.metrics.keys(db)).sum::<u64>();
+    pub fn read(server: &'static Server) -> Overhead {
+        let keys = (0..server.keyspace.databases()).map(|db| server.metrics.keys(db)).sum::<u64>();
         Overhead {
             used: alloc::used_memory(),
             peak: alloc::peak_memory(),
-            startup: cx.server.startup_memory,
-            clients: cx.server.registry.all().iter().map(|client| client.memory()).sum(),
+            startup: server.startup_memory,
+            clients: server.registry.all().iter().map(|client| client.memory()).sum(),
             tables: keys as usize * TABLE_BYTES_PER_KEY,
             rss: os::resident_bytes(),
             allocator: alloc::stats(),
@@ -99,9 +99,9 @@ fn overhead(outer: usize, inner: usize) -> (f64, i64) {
 }
 
 /// INFO memory.
-pub(super) fn write(cx: &Ctx<'_>, text: &mut Text) {
-    let o = Overhead::read(cx);
-    let config = cx.config();
+pub(super) fn write(server: &'static Server, text: &mut Text) {
+    let o = Overhead::read(server);
+    let config = server.config;
     text.section("Memory");
     text.bytes("used_memory", o.used);
     text.bytes("used_memory_rss", o.rss);
@@ -130,19 +130,19 @@ pub(super) fn write(cx: &Ctx<'_>, text: &mut Text) {
     let (ratio, bytes) = o.total_fragmentation();
     text.ratio("mem_fragmentation_ratio", ratio);
     text.field("mem_fragmentation_bytes", bytes);
-    let kept = cx.server.repl.log.kept().map_or(0, |k| k.len);
-    let surplus = cx.server.repl.log.surplus();
-    text.field("mem_not_counted_for_evict", cx.server.uncounted_memory());
+    let kept = server.repl.log.kept().map_or(0, |k| k.len);
+    let surplus = server.repl.log.surplus();
+    text.field("mem_not_counted_for_evict", server.uncounted_memory());
     text.field("mem_replication_backlog", kept - surplus.min(kept));
     text.field("mem_total_replication_buffers", kept);
     text.field("mem_clients_slaves", surplus);
     text.field("mem_clients_normal", o.clients);
-    text.field("mem_cluster_links", cx.server.cluster.all_waiting());
-    text.field("mem_aof_buffer", cx.server.aof.writer().map_or(0, |w| w.pending()));
+    text.field("mem_cluster_links", server.cluster.all_waiting());
+    text.field("mem_aof_buffer", server.aof.writer().map_or(0, |w| w.pending()));
     text.field("mem_allocator", alloc::version());
     text.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
-    text.field("lazyfree_pending_objects", cx.db.keyspace().lazy.pending());
-    text.field("lazyfreed_objects", cx.db.keyspace().lazy.freed());
+    text.field("lazyfree_pending_objects", server.keyspace.lazy.pending());
+    text.field("lazyfreed_objects", server.keyspace.lazy.freed());
 }
 
 /// The fields of the script engine, which does not exist.

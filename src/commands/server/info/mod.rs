@@ -10,7 +10,7 @@ mod tables;
 
 use crate::commands::options::is;
 use crate::commands::text::Text;
-use crate::commands::{CmdResult, Command, Ctx};
+use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::spec::{Cat, Flags, Group, Meta};
 
 pub use memory::Overhead;
@@ -25,7 +25,7 @@ pub static INFO: Command = Command::new(
 );
 
 /// What writes a section.
-type Section = fn(&Ctx<'_>, &mut Text);
+type Section = fn(&'static Server, &mut Text);
 
 /// All sections in order: name, whether plain INFO shows it, how it is written.
 const SECTIONS: &[(&str, bool, Section)] = &[
@@ -45,13 +45,13 @@ const SECTIONS: &[(&str, bool, Section)] = &[
 ];
 
 fn info(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let text = text(cx, &args[1..]);
+    let text = text(cx.server, &args[1..]);
     cx.out.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
 /// The sections that `names` ask for, the default ones if there are none.
-pub fn text(cx: &Ctx<'_>, names: &[&[u8]]) -> String {
+pub fn text(server: &'static Server, names: &[&[u8]]) -> String {
     let asked = |wanted: &str| names.iter().any(|name| is(name, wanted));
     let all = asked("all") || asked("everything");
     let default = names.is_empty() || asked("default");
@@ -59,7 +59,7 @@ pub fn text(cx: &Ctx<'_>, names: &[&[u8]]) -> String {
     for (name, in_default, write) in SECTIONS {
         let alias = *name == "modules" && asked("module_list");
         if all || (default && *in_default) || asked(name) || alias {
-            write(cx, &mut text);
+            write(server, &mut text);
         }
     }
     text.into_string()

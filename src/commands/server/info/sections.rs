@@ -5,16 +5,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::{clock, os};
 use crate::clients::flags;
-use crate::commands::Ctx;
+use crate::commands::Server;
 use crate::commands::state::rate;
 use crate::commands::text::{COMPATIBLE_VERSION, Text};
 use crate::config::Supervised;
 use crate::keyspace::access;
 use crate::metrics::{Counter, ThreadStats};
 
-pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
-    let config = cx.config();
-    let uptime = (cx.db.now - cx.server.started) / 1000;
+pub(super) fn server(server: &'static Server, text: &mut Text) {
+    let config = server.config;
+    let uptime = (clock::now_ms() - server.started) / 1000;
     let supervised = match config.supervised() {
         Supervised::Systemd | Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
         _ => "no",
@@ -27,7 +27,7 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     text.field("redis_git_dirty", 0);
     text.field("redis_build_id", "0");
     // Valkey's name and Redis's: clients look for either.
-    let mode = if cx.server.cluster.is_enabled() { "cluster" } else { "standalone" };
+    let mode = if server.cluster.is_enabled() { "cluster" } else { "standalone" };
     text.field("server_mode", mode);
     text.field("redis_mode", mode);
     text.field("os", os::uname());
@@ -36,18 +36,18 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     text.field("multiplexing_api", "epoll");
     text.field("process_id", std::process::id());
     text.field("process_supervised", supervised);
-    text.field("run_id", &cx.server.run_id);
+    text.field("run_id", &server.run_id);
     text.field("tcp_port", config.port());
     text.field("server_time_usec", clock::now_us());
     text.field("uptime_in_seconds", uptime);
     text.field("uptime_in_days", uptime / 86_400);
     text.field("hz", config.hz());
     text.field("configured_hz", config.hz());
-    text.field("lru_clock", access::lru_clock(cx.db.now));
+    text.field("lru_clock", access::lru_clock(clock::now_ms()));
     let executable = std::env::current_exe().unwrap_or_default();
     text.field("executable", executable.display());
     text.field("config_file", config.file().unwrap_or(std::path::Path::new("")).display());
-    if let Some((_, deadline)) = *cx.server.ending.lock() {
+    if let Some((_, deadline)) = *server.ending.lock() {
         text.field("shutdown_in_milliseconds", (deadline - clock::now_ms()).max(0));
     }
     text.field("io_threads_active", u8::from(config.workers() > 1));
@@ -65,8 +65,8 @@ pub(super) fn server(cx: &Ctx<'_>, text: &mut Text) {
     }
 }
 
-pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
-    let all = cx.server.registry.all();
+pub(super) fn clients(server: &'static Server, text: &mut Text) {
+    let all = server.registry.all();
     let (mut input, mut output, mut pubsub, mut watching, mut watched) = (0, 0, 0, 0, 0);
     let mut blocking: HashSet<(usize, Vec<u8>)> = HashSet::new();
     // Keys whose end would end a wait, too.
@@ -93,11 +93,11 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     text.section("Clients");
     let replicas = all.iter().filter(|c| c.has(flags::REPLICA)).count();
     text.field("connected_clients", all.len() - replicas);
-    text.field("cluster_connections", cx.server.cluster.core().map_or(0, |core| core.links().len()));
-    text.field("maxclients", cx.config().maxclients());
+    text.field("cluster_connections", server.cluster.core().map_or(0, |core| core.links().len()));
+    text.field("maxclients", server.config.maxclients());
     text.field("client_recent_max_input_buffer", input);
     text.field("client_recent_max_output_buffer", output);
-    text.field("blocked_clients", cx.server.registry.blocked());
+    text.field("blocked_clients", server.registry.blocked());
     text.field("tracking_clients", 0);
     text.field("pubsub_clients", pubsub);
     text.field("watching_clients", watching);
@@ -107,23 +107,23 @@ pub(super) fn clients(cx: &Ctx<'_>, text: &mut Text) {
     text.field("total_blocking_keys_on_nokey", blocking_on_nokey.len());
 }
 
-pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
-    let sum = |counter: fn(&ThreadStats) -> &Counter| cx.server.metrics.sum(counter);
-    let per_second = |at: usize| cx.server.rates.per_second(at);
+pub(super) fn stats(server: &'static Server, text: &mut Text) {
+    let sum = |counter: fn(&ThreadStats) -> &Counter| server.metrics.sum(counter);
+    let per_second = |at: usize| server.rates.per_second(at);
     text.section("Stats");
     text.field("total_connections_received", sum(|t| &t.connections_received));
     text.field("total_commands_processed", sum(|t| &t.commands_processed));
     text.field("instantaneous_ops_per_sec", per_second(rate::COMMANDS));
     text.field("total_net_input_bytes", sum(|t| &t.net_in));
     text.field("total_net_output_bytes", sum(|t| &t.net_out));
-    let repl = &cx.server.repl.counters;
+    let repl = &server.repl.counters;
     text.field("total_net_repl_input_bytes", repl.bytes_in.load(Relaxed));
     text.field("total_net_repl_output_bytes", repl.bytes_out.load(Relaxed));
     text.ratio("instantaneous_input_kbps", per_second(rate::INPUT) as f64 / 1024.0);
     text.ratio("instantaneous_output_kbps", per_second(rate::OUTPUT) as f64 / 1024.0);
     text.ratio("instantaneous_input_repl_kbps", 0.0);
     text.ratio("instantaneous_output_repl_kbps", 0.0);
-    text.field("rejected_connections", cx.server.registry.rejected());
+    text.field("rejected_connections", server.registry.rejected());
     text.field("sync_full", repl.full.load(Relaxed));
     text.field("sync_partial_ok", repl.partial.load(Relaxed));
     text.field("sync_partial_err", repl.refused.load(Relaxed));
@@ -133,14 +133,14 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.field("expired_time_cap_reached_count", sum(|t| &t.expire_cut_short));
     text.field("expire_cycle_cpu_milliseconds", sum(|t| &t.expire_ns) / 1_000_000);
     text.field("evicted_keys", sum(|t| &t.evicted_keys));
-    text.field("evicted_clients", cx.server.registry.evicted());
+    text.field("evicted_clients", server.registry.evicted());
     text.field("evicted_scripts", 0);
     text.field("total_eviction_exceeded_time", sum(|t| &t.evict_ns) / 1_000_000);
     text.field("current_eviction_exceeded_time", 0);
     text.field("keyspace_hits", sum(|t| &t.hits));
     text.field("keyspace_misses", sum(|t| &t.misses));
-    text.field("pubsub_channels", cx.server.pubsub.channel_count());
-    text.field("pubsub_patterns", cx.server.pubsub.pattern_count());
+    text.field("pubsub_channels", server.pubsub.channel_count());
+    text.field("pubsub_patterns", server.pubsub.pattern_count());
     text.zeros(&["pubsubshard_channels", "latest_fork_usec", "total_forks", "migrate_cached_sockets"]);
     text.zeros(&["slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     text.zeros(&["active_defrag_key_hits", "active_defrag_key_misses"]);
@@ -161,7 +161,7 @@ pub(super) fn stats(cx: &Ctx<'_>, text: &mut Text) {
     text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
 }
 
-pub(super) fn cpu(_cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn cpu(_server: &'static Server, text: &mut Text) {
     text.section("CPU");
     for (suffix, of) in
         [("", os::CpuOf::Process), ("_children", os::CpuOf::Children), ("_main_thread", os::CpuOf::Thread)]
@@ -172,11 +172,11 @@ pub(super) fn cpu(_cx: &Ctx<'_>, text: &mut Text) {
     }
 }
 
-pub(super) fn modules(_cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn modules(_server: &'static Server, text: &mut Text) {
     text.section("Modules");
 }
 
-pub(super) fn cluster(cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn cluster(server: &'static Server, text: &mut Text) {
     text.section("Cluster");
-    text.field("cluster_enabled", u8::from(cx.server.cluster.is_enabled()));
+    text.field("cluster_enabled", u8::from(server.cluster.is_enabled()));
 }

@@ -1,12 +1,12 @@
 //! The sections of INFO with a line for each command, error or database.
 
 use super::{Text, safe};
-use crate::commands::Ctx;
+use crate::commands::Server;
 
-pub(super) fn commands(cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn commands(server: &'static Server, text: &mut Text) {
     text.section("Commandstats");
-    for entry in cx.server.lookup.all() {
-        let sums = cx.server.metrics.command(entry.id);
+    for entry in server.lookup.all() {
+        let sums = server.metrics.command(entry.id);
         if sums.calls == 0 && sums.rejected == 0 && sums.failed == 0 {
             continue;
         }
@@ -22,21 +22,21 @@ pub(super) fn commands(cx: &Ctx<'_>, text: &mut Text) {
     }
 }
 
-pub(super) fn errors(cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn errors(server: &'static Server, text: &mut Text) {
     text.section("Errorstats");
-    for (code, count) in cx.server.metrics.errors() {
+    for (code, count) in server.metrics.errors() {
         text.field(&format!("errorstat_{}", safe(&code)), format_args!("count={count}"));
     }
 }
 
-pub(super) fn latencies(cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn latencies(server: &'static Server, text: &mut Text) {
     text.section("Latencystats");
-    if !cx.config().latency_tracking() {
+    if !server.config.latency_tracking() {
         return;
     }
-    let percentiles = cx.config().latency_percentiles();
-    for entry in cx.server.lookup.all() {
-        let Some(times) = cx.server.metrics.latency(entry.id) else { continue };
+    let percentiles = server.config.latency_percentiles();
+    for entry in server.lookup.all() {
+        let Some(times) = server.metrics.latency(entry.id) else { continue };
         let shown: Vec<String> = percentiles
             .iter()
             .map(|&percentile| {
@@ -49,10 +49,10 @@ pub(super) fn latencies(cx: &Ctx<'_>, text: &mut Text) {
     }
 }
 
-pub(super) fn keyspace(cx: &Ctx<'_>, text: &mut Text) {
+pub(super) fn keyspace(server: &'static Server, text: &mut Text) {
     text.section("Keyspace");
-    for db in 0..cx.db.keyspace().databases() {
-        let (keys, expires) = (cx.server.metrics.keys(db), cx.server.metrics.expires(db));
+    for db in 0..server.keyspace.databases() {
+        let (keys, expires) = (server.metrics.keys(db), server.metrics.expires(db));
         if keys > 0 || expires > 0 {
             text.field(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
         }
