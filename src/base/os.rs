@@ -73,6 +73,16 @@ pub fn thread_times() -> Vec<ThreadTimes> {
     tasks.filter_map(|task| read(task.ok()?)).collect()
 }
 
+/// How many threads this process has; 0 where /proc is missing.
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, |list| list.count())
+}
+
+/// Address space of this process in bytes; 0 where /proc is missing.
+pub fn virtual_bytes() -> usize {
+    kib_of("/proc/self/status", "VmSize:")
+}
+
 /// Open files of this process, and how many there may be; zeros where /proc is missing.
 pub fn open_files() -> (usize, u64) {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count());

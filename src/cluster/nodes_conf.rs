@@ -227,6 +227,7 @@ fn blank(id: NodeId) -> NodeInfo {
         replicas: Vec::new(),
         ping_sent: 0,
         pong_received: 0,
+        ping_time: None,
         config_epoch: 0,
         epoch: 0,
         connected: false,

@@ -131,6 +131,8 @@ pub struct NodeInfo {
     pub ping_sent: i64,
     /// When it last answered, in Unix milliseconds; 0: never.
     pub pong_received: i64,
+    /// How long its last answer to a ping took, in milliseconds, if it answered any.
+    pub ping_time: Option<i64>,
     /// The epoch of its configuration; for a replica its own, which is seldom of interest.
     pub config_epoch: u64,
     /// The epoch that CLUSTER NODES prints: for a replica that of its primary.
@@ -501,6 +503,7 @@ pub(super) mod tests {
             replicas: Vec::new(),
             ping_sent: 0,
             pong_received: 0,
+            ping_time: None,
             config_epoch: 0,
             epoch: 0,
             connected: true,

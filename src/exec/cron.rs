@@ -37,6 +37,7 @@ impl Worker {
             let mut db = Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE);
             let pass = expire::pass(&mut db, &mut walks[index], (self.id % workers, workers), budget, tolerated);
             self.stats.expired_fields.add(pass.fields);
+            self.stats.expiry_seen(index, (pass.looked, pass.expired), (pass.alive, pass.ttl_ms));
             self.stats.expire_cut_short.add(u64::from(pass.cut_short));
             if !self.fx.is_quiet() {
                 self.after();

@@ -12,6 +12,7 @@ use crate::commands::redact::redact;
 use crate::commands::server::monitor;
 use crate::commands::{Scope, transactions};
 use crate::keyspace::Located;
+use crate::metrics::METERED;
 use crate::resp::{Error, Out};
 use crate::spec::Flags;
 
@@ -281,6 +282,9 @@ impl Worker {
             Locks::Slots => {
                 let mut slots = std::mem::take(&mut self.slots);
                 self.held.lock(&mut slots);
+                if METERED {
+                    self.held.note_use(&slots);
+                }
                 self.slots = slots;
             }
             Locks::All => self.held.lock_all(),

@@ -24,6 +24,10 @@ pub struct Pass {
     pub looked: u64,
     /// Keys removed.
     pub expired: u64,
+    /// Keys that go on living, and for how long together, ms.
+    pub alive: u64,
+    /// See `alive`.
+    pub ttl_ms: u64,
     /// Hash fields removed.
     pub fields: u64,
     /// It ran out of time.
@@ -56,7 +60,13 @@ pub fn pass(db: &mut Db<'_>, walk: &mut Walk, share: (usize, usize), budget_ns: 
                         done.looked += 1;
                         if e.is_expired(now) {
                             expired.push(e.key().to_vec());
-                        } else if e.has_volatile_fields() {
+                            return;
+                        }
+                        if let Ok(left @ 1..) = u64::try_from(e.expiry() - now) {
+                            done.alive += 1;
+                            done.ttl_ms += left;
+                        }
+                        if e.has_volatile_fields() {
                             hashes.push(e.key().to_vec());
                         }
                     });

@@ -36,6 +36,19 @@ pub struct Keyspace {
     pub hooks: hooks::Hooks,
 }
 
+/// How big the tables of a database are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TableSizes {
+    /// Bytes that the tables take, without the entries.
+    pub bytes: usize,
+    /// Their buckets, of seven entries each.
+    pub buckets: usize,
+    /// Their entries.
+    pub keys: usize,
+    /// The entries of the biggest slot.
+    pub most_keys: usize,
+}
+
 impl Keyspace {
     /// An empty keyspace, which lives as long as the process.
     pub fn new(databases: usize) -> &'static Keyspace {
@@ -52,6 +65,28 @@ impl Keyspace {
     /// How often somebody found a slot locked, and how long all of them waited together, ns.
     pub fn lock_waits(&self) -> (u64, u64) {
         self.slots.waits()
+    }
+    /// How often commands named keys of each slot, since the start.
+    pub fn slot_uses(&self) -> impl Iterator<Item = u64> + '_ {
+        self.slots.uses()
+    }
+    /// Bytes and buckets of the tables of a database. Locks one slot after the other.
+    pub fn table_sizes(&self, db: usize) -> TableSizes {
+        let mut sizes = TableSizes::default();
+        let mut held = self.held();
+        if !held.exists(db) {
+            return sizes;
+        }
+        for slot in 0..SLOTS as u16 {
+            held.lock(&mut [slot]);
+            let table = held.table(db, slot);
+            sizes.bytes += table.mem_bytes();
+            sizes.buckets += table.buckets();
+            sizes.keys += table.len();
+            sizes.most_keys = sizes.most_keys.max(table.len());
+            held.unlock();
+        }
+        sizes
     }
     /// A set of locks for one thread.
     pub fn held(&self) -> Held {

@@ -26,6 +26,8 @@ pub const SLOTS: usize = 16384;
 #[repr(align(64))]
 pub(super) struct Slot {
     lock: RawMutex,
+    /// How often commands named keys of it. Written under the lock only.
+    uses: AtomicU64,
     table: UnsafeCell<Dict<Entry>>,
     extra: UnsafeCell<Option<Box<Extra>>>,
 }
@@ -49,7 +51,12 @@ unsafe impl Send for Slots {}
 
 impl Slots {
     pub(super) fn new(databases: usize) -> Slots {
-        let slot = |_| Slot { lock: RawMutex::INIT, table: UnsafeCell::new(Dict::new()), extra: UnsafeCell::new(None) };
+        let slot = |_| Slot {
+            lock: RawMutex::INIT,
+            uses: AtomicU64::new(0),
+            table: UnsafeCell::new(Dict::new()),
+            extra: UnsafeCell::new(None),
+        };
         Slots {
             slots: (0..SLOTS).map(slot).collect(),
             others: (1..databases).map(|_| AtomicPtr::default()).collect(),
@@ -59,6 +66,10 @@ impl Slots {
     /// How often somebody found a slot locked, and how long all of them waited together, ns.
     pub(super) fn waits(&self) -> (u64, u64) {
         (self.waits[0].load(Relaxed), self.waits[1].load(Relaxed))
+    }
+    /// How often commands named keys of each slot.
+    pub(super) fn uses(&self) -> impl Iterator<Item = u64> + '_ {
+        self.slots.iter().map(|slot| slot.uses.load(Relaxed))
     }
     #[cold]
     #[inline(never)]
@@ -161,6 +172,14 @@ impl Held {
         }
         self.bits[slot as usize / 64] |= 1 << (slot % 64);
         self.list.push(slot);
+    }
+    /// Counts that a command names keys of these slots, which are held; one that stands there twice counts twice.
+    #[inline]
+    pub fn note_use(&self, slots: &[u16]) {
+        for &slot in slots {
+            let uses = &self.slots.slots[slot as usize].uses;
+            uses.store(uses.load(Relaxed).wrapping_add(1), Relaxed);
+        }
     }
     /// Locks every slot: the holder has the keyspace for itself.
     pub fn lock_all(&mut self) {

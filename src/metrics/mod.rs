@@ -7,6 +7,9 @@
 //! - [`rates`]: running totals as rates per second.
 //! - [`commandlog`], [`spikes`]: what SLOWLOG, COMMANDLOG and LATENCY show.
 
+/// Whether anything is measured. `--cfg unmetered` builds a server that does not, for the benchmark of what it costs.
+pub const METERED: bool = !cfg!(unmetered);
+
 pub mod commandlog;
 pub mod errors;
 pub mod histogram;

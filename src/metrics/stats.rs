@@ -87,6 +87,8 @@ struct DbStats {
     keys: AtomicI64,
     expires: AtomicI64,
     volatile_hashes: AtomicI64,
+    /// The mean time to live of what expiry passes see, ms; 0: not known.
+    ttl: AtomicI64,
 }
 
 macro_rules! counters {
@@ -100,6 +102,12 @@ macro_rules! counters {
             commands: Box<[CommandStats]>,
             /// Error replies by code.
             pub errors: ErrorCounts,
+            /// Turns by how many requests were in them.
+            depths: [Counter; DEPTHS],
+            /// The share of expired keys among those that expiry passes see, in millionths.
+            stale: Counter,
+            /// How long connections that were wanted waited for their worker.
+            queue: Histogram,
         }
         impl ThreadStats {
             fn new(databases: usize, commands: usize) -> ThreadStats {
@@ -108,12 +116,18 @@ macro_rules! counters {
                     dbs: (0..databases).map(|_| DbStats::default()).collect(),
                     commands: (0..commands).map(|_| CommandStats::default()).collect(),
                     errors: ErrorCounts::default(),
+                    depths: [const { Counter::new() }; DEPTHS],
+                    stale: Counter::default(),
+                    queue: Histogram::default(),
                 }
             }
             fn reset(&self) {
                 $(self.$name.reset();)*
                 self.commands.iter().for_each(CommandStats::reset);
                 self.errors.reset();
+                self.depths.iter().for_each(Counter::reset);
+                self.queue.reset();
+                self.stale.reset();
             }
         }
     };
@@ -158,6 +172,24 @@ counters! {
     evict_ns,
     /// Failed authentications.
     auth_denied,
+    /// Requests in the turns that were counted by their depth.
+    requests,
+    /// Time that connections waited for their worker, ns.
+    queue_ns,
+}
+
+/// Depths that are told apart: 1, up to 2, up to 4 and so on, and more than 64.
+const DEPTHS: usize = 8;
+
+/// How many turns there were by how many requests they had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depths {
+    /// Turns with at most 1, 2, 4, 8, 16, 32 and 64 requests.
+    pub upto: [u64; DEPTHS - 1],
+    /// All turns.
+    pub turns: u64,
+    /// All requests.
+    pub requests: u64,
 }
 
 impl ThreadStats {
@@ -196,6 +228,31 @@ impl ThreadStats {
     pub fn volatile_hashes(&self, db: usize, delta: i64) {
         let k = &self.dbs[db].volatile_hashes;
         k.store(k.load(Relaxed) + delta, Relaxed);
+    }
+    /// What an expiry pass saw in a database: keys and the expired among them; living ones and the sum of their times
+    /// to live, ms. Both means move slowly, as Redis's do.
+    pub fn expiry_seen(&self, db: usize, (keys, expired): (u64, u64), (alive, ttl_ms): (u64, u64)) {
+        if let Some(now) = (expired * 1_000_000).checked_div(keys) {
+            self.stale.0.store((self.stale.get() * 19 + now) / 20, Relaxed);
+        }
+        if let Some(mean) = ttl_ms.checked_div(alive) {
+            let (ttl, mean) = (&self.dbs[db].ttl, mean as i64);
+            let old = ttl.load(Relaxed);
+            ttl.store(if old == 0 { mean } else { old + (mean - old) / 50 }, Relaxed);
+        }
+    }
+    /// Counts a turn with so many requests.
+    #[inline]
+    pub fn turn(&self, requests: usize) {
+        let at = (requests.max(1) as u64 * 2 - 1).ilog2() as usize;
+        self.depths[at.min(DEPTHS - 1)].add(1);
+        self.requests.add(requests as u64);
+    }
+    /// Counts how long a connection that was wanted waited for its worker.
+    #[inline]
+    pub fn queued(&self, ns: u64) {
+        self.queue.record(ns);
+        self.queue_ns.add(ns);
     }
     /// The counters of a command, by its id.
     #[inline]
@@ -258,6 +315,17 @@ impl Metrics {
     pub fn volatile_hashes(&self, db: usize) -> u64 {
         self.threads.read().iter().map(|t| t.dbs[db].volatile_hashes.load(Relaxed)).sum::<i64>().max(0) as u64
     }
+    /// The mean time to live of a database's keys that expire, ms, as expiry passes have seen it lately; 0: not known.
+    pub fn average_ttl(&self, db: usize) -> u64 {
+        if self.expires(db) == 0 {
+            return 0;
+        }
+        mean(self.threads.read().iter().map(|t| t.dbs[db].ttl.load(Relaxed).max(0) as u64))
+    }
+    /// How many of the keys that expire are expired and still there, in percent, as expiry passes have seen it lately.
+    pub fn stale_percent(&self) -> f64 {
+        mean(self.threads.read().iter().map(|t| t.stale.get())) as f64 / 10_000.0
+    }
     /// Runs `f` for the counters of each thread.
     pub fn each(&self, f: impl FnMut(&'static ThreadStats)) {
         self.threads.read().iter().copied().for_each(f);
@@ -282,6 +350,23 @@ impl Metrics {
         histograms.for_each(|histogram| sum.add(histogram));
         (sum.total() > 0).then_some(sum)
     }
+    /// Turns by how many requests they had.
+    pub fn depths(&self) -> Depths {
+        let mut sums = Depths { requests: self.sum(|t| &t.requests), ..Depths::default() };
+        for at in 0..DEPTHS {
+            sums.turns += self.sum(|t| &t.depths[at]);
+            if let Some(upto) = sums.upto.get_mut(at) {
+                *upto = sums.turns;
+            }
+        }
+        sums
+    }
+    /// How long connections that were wanted waited for their workers, and all of it together, ns.
+    pub fn queue(&self) -> (Distribution, u64) {
+        let mut sum = Distribution::default();
+        self.each(|thread| sum.add(&thread.queue));
+        (sum, self.sum(|t| &t.queue_ns))
+    }
     /// Error replies by code, sorted.
     pub fn errors(&self) -> BTreeMap<Box<[u8]>, u64> {
         let mut sums = BTreeMap::new();
@@ -292,6 +377,12 @@ impl Metrics {
     pub fn reset(&self) {
         self.each(ThreadStats::reset);
     }
+}
+
+/// The mean of what is not zero.
+fn mean(values: impl Iterator<Item = u64>) -> u64 {
+    let (sum, count) = values.filter(|&v| v > 0).fold((0, 0), |(sum, count), v| (sum + v, count + 1));
+    sum.checked_div(count).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -317,7 +408,18 @@ mod tests {
         assert_eq!(m.latency(2).unwrap().total(), 2);
         assert!(m.latency(1).is_none());
         assert_eq!(m.errors().len(), 1);
+        [1, 2, 3, 4, 64, 65, 500].iter().for_each(|&requests| a.turn(requests));
+        let depths = m.depths();
+        assert_eq!(depths, Depths { upto: [1, 2, 4, 4, 4, 4, 5], turns: 7, requests: 639 });
+        a.expires(1, 2);
+        a.expiry_seen(1, (10, 5), (4, 4000));
+        a.expiry_seen(1, (10, 5), (1, 6000));
+        assert_eq!((m.average_ttl(1), m.average_ttl(0)), (1100, 0));
+        assert_eq!(m.stale_percent(), 4.875);
+        a.queued(1500);
+        assert_eq!((m.queue().0.total(), m.queue().1), (1, 1500));
         m.reset();
+        assert_eq!((m.depths(), m.queue().1), (Depths::default(), 0));
         assert_eq!((m.sum(|t| &t.hits), m.keys(1)), (0, 1));
         assert!(m.latency(2).is_none() && m.errors().is_empty());
     }

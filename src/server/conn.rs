@@ -24,6 +24,7 @@ use tokio::io::ReadBuf;
 
 use super::accept::Accepted;
 use super::feed::{Feed, Next};
+use super::queue::Queued;
 use super::stream::Stream;
 use super::worker::Shared;
 use crate::base::clock;
@@ -31,7 +32,7 @@ use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::commands::pubsub;
 use crate::exec::{Stop, Turn};
-use crate::metrics::ThreadStats;
+use crate::metrics::{METERED, ThreadStats};
 use crate::persist::aof::Writer;
 use crate::resp::{Arg, Decoder, Limits, Out, Step};
 
@@ -134,7 +135,8 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
         feed: None,
         hold: None,
     };
-    conn.run().await;
+    let stats = conn.shared.borrow().exec.stats;
+    Queued::new(conn.run(), stats).await;
     conn.leave();
 }
 
@@ -637,6 +639,9 @@ fn execute(
             }
         }
         if !d.counts.is_empty() {
+            if METERED {
+                exec.stats.turn(d.counts.len());
+            }
             let whole = d.args.len() - d.decoder.partial_args();
             let turn = Turn { buf, args: &d.args[..whole], counts: &d.counts, now, stream: None };
             let (done, stop) = exec.run(session, &turn, out);

@@ -18,6 +18,7 @@ mod listen;
 pub mod log;
 mod notify;
 mod periodic;
+mod queue;
 pub mod replay;
 mod signals;
 mod stream;

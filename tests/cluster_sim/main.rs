@@ -7,8 +7,8 @@
 //! with every slot in the shard to which it belongs; a slot is moved; a primary dies, and must be replaced; a second
 //! round of faults may not undo the move.
 //!
-//! `DUNLIN_SEEDS=10000 cargo test --release --test cluster_sim days` runs so many days, `DUNLIN_SEED=n` one of them, and
-//! `DUNLIN_TRACE=1` prints the nodes' logs.
+//! `DUNLIN_SEEDS=10000 cargo test --release --test cluster_sim days` runs so many days (from `DUNLIN_FIRST` on),
+//! `DUNLIN_SEED=n` one of them, and `DUNLIN_TRACE=1` prints the nodes' logs.
 
 mod net;
 mod safety;
@@ -365,7 +365,10 @@ fn days(seeds: std::ops::Range<u64>) {
                             votes.fetch_add(voted, std::sync::atomic::Ordering::Relaxed);
                             contested.fetch_add(claims, std::sync::atomic::Ordering::Relaxed);
                         }
-                        Err(_) => failed.lock().unwrap().push(seed),
+                        Err(_) => {
+                            println!("day {seed} went wrong");
+                            failed.lock().unwrap().push(seed);
+                        }
                     }
                 }
             });
@@ -427,6 +430,9 @@ fn days_of_faults_break_nothing_and_end_in_agreement() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("DUNLIN_SEED") {
         Some(seed) => days(seed..seed + 1),
-        None => days(0..number("DUNLIN_SEEDS").unwrap_or(100)),
+        None => {
+            let first = number("DUNLIN_FIRST").unwrap_or(0);
+            days(first..first + number("DUNLIN_SEEDS").unwrap_or(100));
+        }
     }
 }

@@ -82,6 +82,9 @@ impl Core {
     pub(super) fn answered(&mut self, at: usize) {
         let now = self.now;
         let node = &mut self.nodes[at];
+        if node.ping_sent != 0 {
+            node.ping_time = Some((now - node.ping_sent).max(0));
+        }
         node.pong_received = now;
         node.ping_sent = 0;
         self.view = None;

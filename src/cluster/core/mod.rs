@@ -542,6 +542,7 @@ impl Core {
             replicas: Vec::new(),
             ping_sent: node.ping_sent,
             pong_received: node.pong_received,
+            ping_time: node.ping_time,
             config_epoch: node.config_epoch,
             epoch: node.config_epoch,
             connected: at == ME || node.link.is_some(),

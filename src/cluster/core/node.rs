@@ -38,6 +38,8 @@ pub(super) struct Node {
     /// When the ping that it did not answer yet was sent.
     pub(super) ping_sent: i64,
     pub(super) pong_received: i64,
+    /// How long its last answer to a ping took, ms.
+    pub(super) ping_time: Option<i64>,
     /// When anything came from it.
     pub(super) data_received: i64,
     pub(super) fail_time: i64,
@@ -76,6 +78,7 @@ impl Node {
             created: now,
             ping_sent: 0,
             pong_received: 0,
+            ping_time: None,
             data_received: 0,
             fail_time: 0,
             voted_time: None,

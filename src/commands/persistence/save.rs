@@ -147,7 +147,10 @@ pub fn start(server: &'static Server) -> bool {
 fn note(server: &Server, job: &Job, result: &io::Result<()>) {
     let s = &server.snapshots;
     s.last_ok.store(result.is_ok(), Release);
-    s.last_seconds.store((clock::now_ms() - job.started) / 1000, Release);
+    let ms = (clock::now_ms() - job.started).max(0);
+    s.last_seconds.store(ms / 1000, Release);
+    s.last_ms.store(ms as u64, Release);
+    s.all_ms.fetch_add(ms as u64, AcqRel);
     review_gate(server);
 }
 

@@ -37,6 +37,10 @@ pub struct Snapshots {
     pub last_try: AtomicI64,
     /// How long the last one took, seconds; -1: there was none.
     pub last_seconds: AtomicI64,
+    /// How long the last one took, ms.
+    pub last_ms: AtomicU64,
+    /// How long all of them took together, ms.
+    pub all_ms: AtomicU64,
     /// How many there were.
     pub saves: AtomicU64,
 }
@@ -52,6 +56,8 @@ impl Snapshots {
             last_ok: AtomicBool::new(true),
             last_try: AtomicI64::new(0),
             last_seconds: AtomicI64::new(-1),
+            last_ms: AtomicU64::new(0),
+            all_ms: AtomicU64::new(0),
             saves: AtomicU64::new(0),
         }
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::clock;
+use crate::metrics::Histogram;
 
 /// When what was written is made lasting (`appendfsync`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Writer {
     pub fsyncs: AtomicU64,
     /// How long they took together, ns.
     pub fsync_ns: AtomicU64,
+    /// How long each took.
+    pub fsync_times: Histogram,
     on_synced: Synced,
     on_failing: Failing,
 }
@@ -111,6 +114,7 @@ impl Writer {
             delayed: AtomicU64::new(0),
             fsyncs: AtomicU64::new(0),
             fsync_ns: AtomicU64::new(0),
+            fsync_times: Histogram::default(),
             on_synced,
             on_failing,
         });
@@ -322,7 +326,9 @@ impl Writer {
             self.fails(true, &format!("fsync: {e}"));
         }
         self.fsyncs.fetch_add(1, Relaxed);
-        self.fsync_ns.fetch_add(clock::mono_ns().saturating_sub(start), Relaxed);
+        let ns = clock::mono_ns().saturating_sub(start);
+        self.fsync_ns.fetch_add(ns, Relaxed);
+        self.fsync_times.record(ns);
         self.fails(false, "");
     }
     /// Notes failure or success; after a failure waits a moment.

@@ -40,6 +40,9 @@ pub fn parse(head: &[u8]) -> Result<Request, Refusal> {
     if method.is_empty() || !method.bytes().all(|c| c.is_ascii_alphabetic()) || !target.starts_with('/') {
         return Err(BAD);
     }
+    if !matches!(method, "GET" | "HEAD") {
+        return Err((405, "only GET"));
+    }
     let mut request = Request {
         path: target.split(['?', '#']).next().unwrap_or_default().to_owned(),
         head_only: method == "HEAD",
@@ -62,9 +65,6 @@ pub fn parse(head: &[u8]) -> Result<Request, Refusal> {
             "content-length" | "transfer-encoding" => return Err((413, "requests have no body here")),
             _ => {}
         }
-    }
-    if !matches!(method, "GET" | "HEAD") {
-        return Err((405, "only GET"));
     }
     Ok(request)
 }
@@ -145,7 +145,8 @@ mod tests {
     fn what_is_no_get_is_refused_with_its_status() {
         for (request, status) in [
             ("POST /metrics HTTP/1.1\r\n\r\n", 405),
-            ("POST /metrics HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n", 413),
+            ("DELETE / HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n", 405),
+            ("GET /metrics HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n", 413),
             ("GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
             ("GET /metrics HTTP/2.0\r\n\r\n", 505),
             ("GET /metrics\r\n\r\n", 400),

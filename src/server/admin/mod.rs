@@ -5,6 +5,7 @@
 //! to be accepted; a request has [`PATIENCE`] to arrive and its answer as long to be taken; a page is made once for all
 //! who ask within [`FRESH_MS`], so a thousand scrapers cost what one does.
 
+mod cluster;
 mod health;
 mod http;
 mod own;
@@ -21,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::cluster::HotSlots;
 use self::http::{MAX_HEAD, Refusal, Request};
 use super::listen;
 use super::worker::Gate;
@@ -29,9 +31,12 @@ use crate::commands::Server;
 use crate::metrics::page::{Form, Page};
 
 /// Connections served at a time.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 128;
 /// How long a request may take to arrive, and an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is read of a request that was refused, so that its sender gets to see the answer, and for how long.
+const LEFTOVER: usize = 1 << 20;
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(1);
 /// For so long a page is not made again, in milliseconds.
 const FRESH_MS: u64 = 100;
 
@@ -40,6 +45,9 @@ struct Admin {
     gates: Arc<[Gate]>,
     /// The last page of each form, and when it was made.
     pages: RefCell<[Option<(u64, Bytes)>; 2]>,
+    hot: RefCell<HotSlots>,
+    /// Connections that may be served beside those that are.
+    room: Arc<Semaphore>,
 }
 
 /// Opens the port, and serves it on a thread of its own. Nothing where `metrics-port` is 0.
@@ -58,13 +66,13 @@ pub fn start(server: &'static Server, gates: Arc<[Gate]>) -> Result<(), String> 
     std::thread::Builder::new()
         .name("metrics".to_owned())
         .spawn(move || {
-            let admin = Rc::new(Admin { server, gates, pages: RefCell::default() });
+            let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+            let admin = Rc::new(Admin { server, gates, pages: RefCell::default(), hot: RefCell::default(), room });
             tokio::task::LocalSet::new().block_on(&runtime, async {
-                let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
                 for listener in listeners {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            tokio::task::spawn_local(accept(admin.clone(), listener, room.clone()));
+                            tokio::task::spawn_local(accept(admin.clone(), listener));
                         }
                         Err(e) => tracing::error!("Can't serve metrics: {e}"),
                     }
@@ -77,9 +85,9 @@ pub fn start(server: &'static Server, gates: Arc<[Gate]>) -> Result<(), String> 
     Ok(())
 }
 
-async fn accept(admin: Rc<Admin>, listener: TcpListener, room: Arc<Semaphore>) {
+async fn accept(admin: Rc<Admin>, listener: TcpListener) {
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let Ok(place) = admin.room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let admin = admin.clone();
@@ -120,7 +128,11 @@ async fn serve(admin: &Admin, mut stream: TcpStream) -> std::io::Result<()> {
             Err(_) => Err((408, "the request took too long")),
         };
         let (answer, keep, head_only) = match &request {
-            Ok(request) => (admin.answer(request), request.keep_alive, request.head_only),
+            // A connection is kept open as long as nobody waits for its place.
+            Ok(request) => {
+                let keep = request.keep_alive && admin.room.available_permits() > 0;
+                (admin.answer(request), keep, request.head_only)
+            }
             Err((status, why)) => (Answer::text(*status, *why), false, false),
         };
         let head = http::head(answer.status, answer.content_type, answer.body.len(), keep);
@@ -136,7 +148,19 @@ async fn serve(admin: &Admin, mut stream: TcpStream) -> std::io::Result<()> {
             _ => break,
         }
     }
-    stream.shutdown().await
+    stream.shutdown().await?;
+    // Closing a socket with unread bytes resets it, and the other side may lose what was sent to it.
+    let drain = async {
+        let (mut left, mut piece) = (LEFTOVER, [0; 1024]);
+        while let Ok(n) = stream.read(&mut piece).await
+            && n > 0
+            && n <= left
+        {
+            left -= n;
+        }
+    };
+    let _ = timeout(LEFTOVER_PATIENCE, drain).await;
+    Ok(())
 }
 
 /// The next request; nothing: the other side has closed.
@@ -202,6 +226,7 @@ impl Admin {
                 let mut page = Page::new(form);
                 redis::write(self.server, &mut page);
                 own::write(self.server, &self.gates, &mut page);
+                self.hot.borrow_mut().write(self.server.keyspace, &mut page);
                 let seconds = (clock::mono_ns() - started) as f64 / 1e9;
                 page.gauge("dunlin_scrape_duration_seconds", "Time that it took to make this page.", seconds);
                 let page = Bytes::from(page.finish());

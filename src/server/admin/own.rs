@@ -1,24 +1,17 @@
 //! What Redis cannot tell: metrics whose names begin with `dunlin_`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::worker::Gate;
+use super::cluster;
 use crate::base::{alloc, clock, os};
 use crate::clients::Stage;
-use crate::cluster::{Flags, View};
 use crate::commands::Server;
 use crate::commands::replication::info::address;
-use crate::metrics::page::{Kind, Page};
-use crate::metrics::{Counter, ThreadStats};
+use crate::metrics::page::{Kind, Page, seconds};
+use crate::metrics::{Counter, Distribution, ThreadStats};
 use crate::repl::LinkState;
-
-/// Bounds of the buckets of latency: powers of two of nanoseconds, 1 µs to 1 s.
-const BUCKETS: std::ops::RangeInclusive<u32> = 10..=30;
-
-/// Seconds of nanoseconds.
-pub fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
-}
 
 /// Writes them.
 pub fn write(server: &'static Server, gates: &[Gate], page: &mut Page) {
@@ -28,11 +21,12 @@ pub fn write(server: &'static Server, gates: &[Gate], page: &mut Page) {
     requests(server, page);
     workers(gates, page);
     upkeep(server, page);
+    tables(server, page);
     persistence(server, page);
     replication(server, page);
-    memory(page);
+    memory(server, page);
     if let Some(view) = server.cluster.view() {
-        cluster(server, &view, page);
+        cluster::write(server, &view, page);
     }
 }
 
@@ -45,26 +39,32 @@ fn latencies(server: &Server, page: &mut Page) {
         Kind::Histogram,
         "How long a command took, from its locks to its reply.",
     );
-    let bounds: Vec<String> = BUCKETS.map(|exponent| seconds(1 << exponent).to_string()).collect();
     for entry in server.lookup.all() {
-        let Some(times) = server.metrics.latency(entry.id) else { continue };
-        let name = entry.command.meta.name;
-        for ((_, seen), bound) in times.below(BUCKETS).into_iter().zip(&bounds) {
-            page.part("_bucket", &[("cmd", name), ("le", bound)], seen as f64);
+        if let Some(times) = server.metrics.latency(entry.id) {
+            let ns = server.metrics.command(entry.id).ns;
+            page.distribution(&[("cmd", entry.command.meta.name)], &times, ns);
         }
-        page.part("_bucket", &[("cmd", name), ("le", "+Inf")], times.total() as f64);
-        page.part("_sum", &[("cmd", name)], seconds(server.metrics.command(entry.id).ns));
-        page.part("_count", &[("cmd", name)], times.total() as f64);
     }
 }
 
 fn requests(server: &Server, page: &mut Page) {
     let sum = |counter: fn(&ThreadStats) -> &Counter| server.metrics.sum(counter) as f64;
-    page.counter(
-        "dunlin_read_turns_total",
-        "Reads from clients; commands divided by it is the depth of pipelines.",
-        sum(|t| &t.reads_processed),
-    );
+    let (times, ns) = server.metrics.queue();
+    page.metric(
+        "dunlin_queue_wait_seconds",
+        Kind::Histogram,
+        "How long a connection with something to do waited for its worker, before the execution of its commands.",
+    )
+    .distribution(&[], &times, ns);
+    let depths = server.metrics.depths();
+    let upto: Vec<(f64, u64)> = (0u32..).map(|e| f64::from(1 << e)).zip(depths.upto).collect();
+    page.metric(
+        "dunlin_pipeline_depth",
+        Kind::Histogram,
+        "How many requests of a connection were executed in one turn.",
+    )
+    .buckets(&[], &upto, depths.turns, depths.requests as f64);
+    page.counter("dunlin_read_turns_total", "Reads from clients.", sum(|t| &t.reads_processed));
     page.counter("dunlin_write_turns_total", "Writes to clients.", sum(|t| &t.writes_processed));
     page.counter(
         "dunlin_output_limit_disconnections_total",
@@ -102,18 +102,23 @@ fn workers(gates: &[Gate], page: &mut Page) {
     for (name, gate) in names.iter().zip(gates) {
         page.sample(&[("worker", name)], gate.load() as f64);
     }
-    let threads = os::thread_times();
+    // Threads that share a name (the allocator's) are shown as one.
+    let mut threads: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for thread in os::thread_times() {
+        let sums = threads.entry(thread.name).or_default();
+        *sums = (sums.0 + thread.running, sums.1 + thread.waiting);
+    }
     page.metric("dunlin_thread_busy_seconds_total", Kind::Counter, "Time of a thread on a CPU.");
-    for thread in threads.iter() {
-        page.sample(&[("thread", &thread.name)], thread.running);
+    for (name, (running, _)) in &threads {
+        page.sample(&[("thread", name)], *running);
     }
     page.metric(
         "dunlin_thread_wait_seconds_total",
         Kind::Counter,
         "Time that a thread had work and no CPU: what requests wait for before they are executed.",
     );
-    for thread in threads.iter() {
-        page.sample(&[("thread", &thread.name)], thread.waiting);
+    for (name, (_, waiting)) in &threads {
+        page.sample(&[("thread", name)], *waiting);
     }
 }
 
@@ -133,6 +138,30 @@ fn upkeep(server: &Server, page: &mut Page) {
         "Values freed in the background.",
         server.keyspace.lazy.freed() as f64,
     );
+    page.gauge(
+        "dunlin_lazyfree_pending_objects",
+        "Values that wait to be freed in the background.",
+        server.keyspace.lazy.pending() as f64,
+    );
+}
+
+fn tables(server: &Server, page: &mut Page) {
+    let sizes: Vec<_> = (0..server.keyspace.databases())
+        .filter(|&db| server.metrics.keys(db) > 0)
+        .map(|db| (format!("db{db}"), server.keyspace.table_sizes(db)))
+        .collect();
+    page.metric("dunlin_table_bytes", Kind::Gauge, "Memory of a database's hash tables, without the entries.");
+    for (db, size) in &sizes {
+        page.sample(&[("db", db)], size.bytes as f64);
+    }
+    page.metric("dunlin_table_buckets", Kind::Gauge, "Buckets of a database's hash tables, of seven entries each.");
+    for (db, size) in &sizes {
+        page.sample(&[("db", db)], size.buckets as f64);
+    }
+    page.metric("dunlin_largest_slot_keys", Kind::Gauge, "Keys of the slot that has most of them.");
+    for (db, size) in &sizes {
+        page.sample(&[("db", db)], size.most_keys as f64);
+    }
 }
 
 fn persistence(server: &Server, page: &mut Page) {
@@ -147,10 +176,21 @@ fn persistence(server: &Server, page: &mut Page) {
         "Values that changed before the snapshot came to them, kept for it.",
         job.map_or(0.0, |job| job.progress.waiting.load(Relaxed) as f64),
     );
-    page.counter("dunlin_snapshots_total", "Snapshots on disk.", server.snapshots.saves.load(Relaxed) as f64);
+    let snapshots = &server.snapshots;
+    page.counter("dunlin_snapshots_total", "Snapshots on disk.", snapshots.saves.load(Relaxed) as f64);
+    let ms = |of: &std::sync::atomic::AtomicU64| of.load(Relaxed) as f64 / 1000.0;
+    page.gauge("dunlin_snapshot_last_duration_seconds", "How long the last snapshot took.", ms(&snapshots.last_ms));
+    page.counter("dunlin_snapshot_seconds_total", "How long all snapshots took.", ms(&snapshots.all_ms));
     if let Some(writer) = server.aof.writer() {
-        page.counter("dunlin_aof_fsyncs_total", "Fsyncs of the append-only file.", writer.fsyncs.load(Relaxed) as f64);
-        page.counter("dunlin_aof_fsync_seconds_total", "Time that they took.", seconds(writer.fsync_ns.load(Relaxed)));
+        let mut times = Distribution::default();
+        times.add(&writer.fsync_times);
+        page.metric("dunlin_aof_fsync_seconds", Kind::Histogram, "How long an fsync of the append-only file took.")
+            .distribution(&[], &times, writer.fsync_ns.load(Relaxed));
+        page.gauge(
+            "dunlin_aof_unwritten_bytes",
+            "Bytes that wait to be written to the append-only file.",
+            writer.pending() as f64,
+        );
         page.gauge(
             "dunlin_aof_failing",
             "Whether the append-only file cannot be written.",
@@ -211,7 +251,7 @@ fn replication(server: &Server, page: &mut Page) {
     page.gauge("dunlin_full_sync_progress_ratio", "How much of the primary's snapshot has arrived.", share);
 }
 
-fn memory(page: &mut Page) {
+fn memory(server: &Server, page: &mut Page) {
     let stats = alloc::stats();
     page.metric("dunlin_allocator_bytes", Kind::Gauge, "Memory as the allocator sees it.");
     for (kind, bytes) in [
@@ -226,69 +266,12 @@ fn memory(page: &mut Page) {
         page.sample(&[("kind", kind)], bytes as f64);
     }
     let (open, limit) = os::open_files();
+    page.gauge("process_virtual_memory_bytes", "Address space.", os::virtual_bytes() as f64);
+    page.gauge("process_start_time_seconds", "When the process started, Unix seconds.", server.started as f64 / 1000.0);
+    page.gauge("process_threads", "Threads.", os::threads() as f64);
     page.gauge("process_open_fds", "Open files.", open as f64);
     page.gauge("process_max_fds", "How many files may be open.", limit as f64);
     page.gauge("process_resident_memory_bytes", "Resident memory.", os::resident_bytes() as f64);
     let cpu = os::cpu_times(os::CpuOf::Process);
     page.counter("process_cpu_seconds_total", "CPU time, user and system.", cpu.user + cpu.system);
-}
-
-fn cluster(server: &Server, view: &View, page: &mut Page) {
-    let now = clock::now_ms();
-    let nodes: Vec<_> =
-        view.nodes.iter().map(|node| (node, node.id.to_string(), format!("{}:{}", node.ip, node.port))).collect();
-    page.metric("dunlin_cluster_node_info", Kind::Gauge, "1 for each node that this node knows, with what it is.");
-    for (node, id, addr) in &nodes {
-        let role = if node.is_primary() { "primary" } else { "replica" };
-        let state = match node.flags {
-            flags if flags.any(Flags::FAIL) => "fail",
-            flags if flags.any(Flags::PFAIL) => "pfail",
-            flags if flags.any(Flags::HANDSHAKE) => "handshake",
-            _ => "ok",
-        };
-        let shard = node.shard_id.to_string();
-        let own = if node.flags.any(Flags::MYSELF) { "yes" } else { "no" };
-        let labels =
-            [("node", &id[..]), ("addr", addr), ("role", role), ("shard", &shard), ("state", state), ("self", own)];
-        page.sample(&labels, 1.0);
-    }
-    page.metric("dunlin_cluster_node_slots", Kind::Gauge, "Slots of a primary, as this node sees it.");
-    for (node, id, addr) in nodes.iter().filter(|(node, ..)| node.is_primary()) {
-        page.sample(&[("node", id), ("addr", addr)], f64::from(node.slots.len() as u32));
-        let _ = node;
-    }
-    let peers = || nodes.iter().filter(|(node, ..)| !node.flags.any(Flags::MYSELF));
-    page.metric("dunlin_cluster_link_up", Kind::Gauge, "Whether there is a link of the bus to a node.");
-    for (node, id, addr) in peers() {
-        page.sample(&[("node", id), ("addr", addr)], f64::from(u8::from(node.connected)));
-    }
-    page.metric("dunlin_cluster_pong_age_seconds", Kind::Gauge, "When a node last answered a ping.");
-    for (node, id, addr) in peers().filter(|(node, ..)| node.pong_received > 0) {
-        page.sample(&[("node", id), ("addr", addr)], (now - node.pong_received).max(0) as f64 / 1000.0);
-    }
-    page.metric(
-        "dunlin_cluster_ping_open_seconds",
-        Kind::Gauge,
-        "For how long a ping has had no answer; 0: none is open.",
-    );
-    for (node, id, addr) in peers() {
-        let open = if node.ping_sent == 0 { 0 } else { (now - node.ping_sent).max(0) };
-        page.sample(&[("node", id), ("addr", addr)], open as f64 / 1000.0);
-    }
-    page.gauge("dunlin_cluster_slots_migrating", "Slots that this node gives away.", view.migrating().len() as f64);
-    page.gauge("dunlin_cluster_slots_importing", "Slots that this node receives.", view.importing().len() as f64);
-    page.gauge(
-        "dunlin_cluster_bus_waiting_bytes",
-        "Bytes that wait to be sent to other nodes.",
-        server.cluster.all_waiting() as f64,
-    );
-    let ended = server.cluster.core().map(|core| core.failovers()).unwrap_or_default();
-    page.metric(
-        "dunlin_cluster_failovers_total",
-        Kind::Counter,
-        "Attempts of this node to replace its primary, by how they ended.",
-    );
-    for (result, count) in [("done", ended.done), ("expired", ended.expired), ("timed_out", ended.timed_out)] {
-        page.sample(&[("result", result)], count as f64);
-    }
 }

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::admin::own::seconds;
 use crate::base::clock;
 use crate::commands::Server;
 use crate::commands::server::info;
 use crate::metrics::LogKind;
-use crate::metrics::page::{Kind, Page};
+use crate::metrics::page::{Kind, Page, seconds};
 
 /// INFO fields that are gauges as they are.
 const GAUGES: &[(&str, &str)] = &[
@@ -170,6 +169,7 @@ pub fn write(server: &'static Server, page: &mut Page) {
     configuration(server, page);
     commands(server, page);
     databases(server, page);
+    average_ttls(server, page);
     replication(&fields, page);
     slow_log(server, page);
     cluster(server, page);
@@ -219,8 +219,7 @@ fn commands(server: &Server, page: &mut Page) {
             let value = times.percentile(percentile) as f64 / 1000.0;
             page.sample(&[("cmd", name), ("quantile", &percentile.to_string())], value);
         }
-        page.part("_sum", &[("cmd", name)], (sums.ns / 1000) as f64);
-        page.part("_count", &[("cmd", name)], times.total() as f64);
+        page.totals(&[("cmd", name)], (sums.ns / 1000) as f64, times.total());
     }
 }
 
@@ -235,6 +234,13 @@ fn databases(server: &Server, page: &mut Page) {
     page.metric("redis_db_keys_expiring", Kind::Gauge, "Keys with an expiry in a database.");
     for (db, name) in names.iter().enumerate().filter(|(db, _)| shown(*db)) {
         page.sample(&[("db", name)], server.metrics.expires(db) as f64);
+    }
+}
+
+fn average_ttls(server: &Server, page: &mut Page) {
+    page.metric("redis_db_avg_ttl_seconds", Kind::Gauge, "Mean time to live of a database's keys that expire.");
+    for db in (0..server.keyspace.databases()).filter(|&db| server.metrics.keys(db) > 0) {
+        page.sample(&[("db", &format!("db{db}"))], server.metrics.average_ttl(db) as f64 / 1000.0);
     }
 }
 

@@ -129,7 +129,7 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.field("sync_partial_err", repl.refused.load(Relaxed));
     text.field("expired_keys", sum(|t| &t.expired_keys));
     text.field("expired_fields", sum(|t| &t.expired_fields));
-    text.ratio("expired_stale_perc", 0.0);
+    text.ratio("expired_stale_perc", server.metrics.stale_percent());
     text.field("expired_time_cap_reached_count", sum(|t| &t.expire_cut_short));
     text.field("expire_cycle_cpu_milliseconds", sum(|t| &t.expire_ns) / 1_000_000);
     text.field("evicted_keys", sum(|t| &t.evicted_keys));

@@ -54,7 +54,10 @@ pub(super) fn keyspace(server: &'static Server, text: &mut Text) {
     for db in 0..server.keyspace.databases() {
         let (keys, expires) = (server.metrics.keys(db), server.metrics.expires(db));
         if keys > 0 || expires > 0 {
-            text.field(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+            text.field(
+                &format!("db{db}"),
+                format_args!("keys={keys},expires={expires},avg_ttl={}", server.metrics.average_ttl(db)),
+            );
         }
     }
 }

@@ -1,0 +1,121 @@
+//! What a node knows of its cluster, and which of its slots are hot.
+
+use crate::base::clock;
+use crate::cluster::{Flags, View};
+use crate::commands::Server;
+use crate::keyspace::Keyspace;
+use crate::metrics::page::{Kind, Page};
+
+/// How many of the hottest slots are shown.
+const HOTTEST: usize = 10;
+/// For so long the hottest slots stay the same, ms: rates of a shorter time say little.
+const PERIOD: u64 = 5_000;
+
+/// The hottest slots, looked for every few seconds at most.
+#[derive(Default)]
+pub struct HotSlots {
+    at: u64,
+    uses: Vec<u64>,
+    /// Slots with their uses a second, hottest first.
+    hottest: Vec<(String, f64)>,
+}
+
+impl HotSlots {
+    /// Writes them; a slot that was not used is not shown.
+    pub fn write(&mut self, keyspace: &Keyspace, page: &mut Page) {
+        self.look(keyspace, clock::mono_ns() / 1_000_000);
+        page.metric(
+            "dunlin_hot_slot_operations",
+            Kind::Gauge,
+            "Uses of keys a second in the hottest slots of this node, over some seconds.",
+        );
+        for (slot, rate) in &self.hottest {
+            page.sample(&[("slot", slot)], *rate);
+        }
+    }
+
+    fn look(&mut self, keyspace: &Keyspace, now: u64) {
+        if !self.uses.is_empty() && now - self.at < PERIOD {
+            return;
+        }
+        let uses: Vec<u64> = keyspace.slot_uses().collect();
+        if !self.uses.is_empty() {
+            let seconds = (now - self.at) as f64 / 1000.0;
+            let mut grown: Vec<(u64, usize)> =
+                uses.iter().zip(&self.uses).map(|(now, then)| now.wrapping_sub(*then)).zip(0..).collect();
+            let hottest = grown.len() - HOTTEST;
+            grown.select_nth_unstable(hottest);
+            let mut hottest = grown.split_off(hottest);
+            hottest.sort_unstable_by(|a, b| b.cmp(a));
+            let used = hottest.into_iter().filter(|(uses, _)| *uses > 0);
+            self.hottest = used.map(|(uses, slot)| (slot.to_string(), uses as f64 / seconds)).collect();
+        }
+        (self.at, self.uses) = (now, uses);
+    }
+}
+
+/// Writes them.
+pub fn write(server: &Server, view: &View, page: &mut Page) {
+    let now = clock::now_ms();
+    let nodes: Vec<_> =
+        view.nodes.iter().map(|node| (node, node.id.to_string(), format!("{}:{}", node.ip, node.port))).collect();
+    page.metric("dunlin_cluster_node_info", Kind::Gauge, "1 for each node that this node knows, with what it is.");
+    for (node, id, addr) in &nodes {
+        let role = if node.is_primary() { "primary" } else { "replica" };
+        let state = match node.flags {
+            flags if flags.any(Flags::FAIL) => "fail",
+            flags if flags.any(Flags::PFAIL) => "pfail",
+            flags if flags.any(Flags::HANDSHAKE) => "handshake",
+            _ => "ok",
+        };
+        let shard = node.shard_id.to_string();
+        let own = if node.flags.any(Flags::MYSELF) { "yes" } else { "no" };
+        let labels =
+            [("node", &id[..]), ("addr", addr), ("role", role), ("shard", &shard), ("state", state), ("self", own)];
+        page.sample(&labels, 1.0);
+    }
+    page.metric("dunlin_cluster_node_slots", Kind::Gauge, "Slots of a primary, as this node sees it.");
+    for (node, id, addr) in nodes.iter().filter(|(node, ..)| node.is_primary()) {
+        page.sample(&[("node", id), ("addr", addr)], node.slots.len() as f64);
+    }
+    let peers = || nodes.iter().filter(|(node, ..)| !node.flags.any(Flags::MYSELF));
+    page.metric("dunlin_cluster_link_up", Kind::Gauge, "Whether there is a link of the bus to a node.");
+    for (node, id, addr) in peers() {
+        page.sample(&[("node", id), ("addr", addr)], f64::from(u8::from(node.connected)));
+    }
+    page.metric("dunlin_cluster_pong_age_seconds", Kind::Gauge, "When a node last answered a ping.");
+    for (node, id, addr) in peers().filter(|(node, ..)| node.pong_received > 0) {
+        page.sample(&[("node", id), ("addr", addr)], (now - node.pong_received).max(0) as f64 / 1000.0);
+    }
+    page.metric("dunlin_cluster_ping_seconds", Kind::Gauge, "How long a node's last answer to a ping took (to 1 ms).");
+    for (node, id, addr) in peers() {
+        if let Some(ms) = node.ping_time {
+            page.sample(&[("node", id), ("addr", addr)], ms as f64 / 1000.0);
+        }
+    }
+    page.metric(
+        "dunlin_cluster_ping_open_seconds",
+        Kind::Gauge,
+        "For how long a ping has had no answer; 0: none is open.",
+    );
+    for (node, id, addr) in peers() {
+        let open = if node.ping_sent == 0 { 0 } else { (now - node.ping_sent).max(0) };
+        page.sample(&[("node", id), ("addr", addr)], open as f64 / 1000.0);
+    }
+    page.gauge("dunlin_cluster_slots_migrating", "Slots that this node gives away.", view.migrating().len() as f64);
+    page.gauge("dunlin_cluster_slots_importing", "Slots that this node receives.", view.importing().len() as f64);
+    page.gauge(
+        "dunlin_cluster_bus_waiting_bytes",
+        "Bytes that wait to be sent to other nodes.",
+        server.cluster.all_waiting() as f64,
+    );
+    let ended = server.cluster.core().map(|core| core.failovers()).unwrap_or_default();
+    page.metric(
+        "dunlin_cluster_failovers_total",
+        Kind::Counter,
+        "Attempts of this node to replace its primary, by how they ended.",
+    );
+    for (result, count) in [("done", ended.done), ("expired", ended.expired), ("timed_out", ended.timed_out)] {
+        page.sample(&[("result", result)], count as f64);
+    }
+}
