@@ -8,7 +8,7 @@
 //! round of faults may not undo the move.
 //!
 //! `DUNLIN_SEEDS=10000 cargo test --release --test cluster_sim days` runs so many days (from `DUNLIN_FIRST` on),
-//! `DUNLIN_SEED=n` one of them, and `DUNLIN_TRACE=1` prints the nodes' logs.
+//! `DUNLIN_SEED=n` one of them (with `DUNLIN_SIZE` nodes), and `DUNLIN_TRACE=1` prints the nodes' logs.
 
 mod net;
 mod safety;
@@ -32,6 +32,9 @@ struct Day {
 
 impl Day {
     fn new(seed: u64) -> Day {
+        if let Some(size) = number("DUNLIN_SIZE") {
+            return Day::of_size(seed, size as usize);
+        }
         let mut rng = Rng::new(seed ^ 0x5eed);
         let size = match rng.below(1000) {
             0..800 => 3 + rng.below(8),
@@ -345,6 +348,11 @@ fn run(seed: u64, mut day: Day) -> (u64, u64) {
     (day.world.safety.elections, day.world.safety.contested)
 }
 
+/// A number in the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 /// Run the days of `seeds`; a day that goes wrong is told by its seed.
 fn days(seeds: std::ops::Range<u64>) {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -390,7 +398,7 @@ fn a_day_of_two_hundred_nodes() {
 #[test]
 #[ignore = "takes minutes; `make sim` runs it"]
 fn a_thousand_nodes_meet() {
-    let size = std::env::var("DUNLIN_NODES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let size = number("DUNLIN_NODES").unwrap_or(1000) as usize;
     let settings = Settings { node_timeout: 15_000, ..Settings::default() };
     let mut world = World::new(1, size, &settings);
     for node in 1..size {
@@ -427,7 +435,6 @@ fn a_thousand_nodes_meet() {
 
 #[test]
 fn days_of_faults_break_nothing_and_end_in_agreement() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("DUNLIN_SEED") {
         Some(seed) => days(seed..seed + 1),
         None => {

@@ -193,13 +193,21 @@ impl Table {
         self[a].shard_id == self[b].shard_id
     }
 
-    /// The primary of a node's shard: itself, or whom it follows. Chains are followed to their end, circles are left.
+    /// The primary of a node's shard: itself, or whom it follows. Chains are followed to their end. Of a circle, which
+    /// can stand anywhere on the way while roles change, no node is the primary: then it is the node itself.
     pub(super) fn primary_of(&self, at: usize) -> usize {
-        let mut primary = at;
+        let (mut primary, mut behind, mut steps) = (at, at, 0_usize);
         while let Some(next) = self[primary].primary {
             primary = next;
-            if primary == at {
-                break;
+            // Half as fast on the same way: it is met where the way is a circle.
+            steps += 1;
+            if steps.is_multiple_of(2)
+                && let Some(next) = self[behind].primary
+            {
+                behind = next;
+            }
+            if primary == behind || primary == at {
+                return at;
             }
         }
         primary
@@ -241,6 +249,28 @@ impl IndexMut<usize> for Table {
         match &mut self.nodes[at] {
             Some(node) => node,
             None => unreachable!("an index outlived its node"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_primary_ends_wherever_it_is_a_circle() {
+        let mut rng = crate::base::rng::Rng::new(1);
+        let mut node = || Node::new(NodeId::random(&mut rng), Flags::REPLICA, 0);
+        let mut table = Table::new(node());
+        let at: Vec<usize> = (0..6).map(|_| table.add(node())).collect();
+        for pair in at.windows(2) {
+            table.follow(pair[0], pair[1]);
+        }
+        assert!(at.iter().all(|&node| table.primary_of(node) == at[5]));
+        // The last ones follow each other: a circle that the first ones are not part of.
+        for entry in (0..5).rev() {
+            table.follow(at[5], at[entry]);
+            assert!(at.iter().all(|&node| table.primary_of(node) == node), "{entry}");
         }
     }
 }

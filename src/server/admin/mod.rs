@@ -128,9 +128,9 @@ async fn serve(admin: &Admin, mut stream: TcpStream) -> std::io::Result<()> {
             Err(_) => Err((408, "the request took too long")),
         };
         let (answer, keep, head_only) = match &request {
-            // A connection is kept open as long as nobody waits for its place.
+            // Connections are kept open while there is plenty of room for others.
             Ok(request) => {
-                let keep = request.keep_alive && admin.room.available_permits() > 0;
+                let keep = request.keep_alive && admin.room.available_permits() > MAX_CONNECTIONS / 2;
                 (admin.answer(request), keep, request.head_only)
             }
             Err((status, why)) => (Answer::text(*status, *why), false, false),
