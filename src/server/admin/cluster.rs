@@ -1,6 +1,7 @@
 //! What a node knows of its cluster, and which of its slots are hot.
 
 use crate::base::clock;
+use crate::cluster::view::Stats;
 use crate::cluster::{Flags, View};
 use crate::commands::Server;
 use crate::keyspace::Keyspace;
@@ -108,6 +109,22 @@ pub fn write(server: &Server, view: &View, page: &mut Page) {
         "dunlin_cluster_bus_waiting_bytes",
         "Bytes that wait to be sent to other nodes.",
         server.cluster.all_waiting() as f64,
+    );
+    page.metric("dunlin_cluster_packets_total", Kind::Counter, "Packets of the bus by type and way.");
+    for (way, counts) in [("sent", &view.stats.sent), ("received", &view.stats.received)] {
+        for (kind, count) in Stats::NAMES.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            page.sample(&[("type", kind), ("way", way)], *count as f64);
+        }
+    }
+    page.counter(
+        "dunlin_cluster_packets_dropped_total",
+        "Packets of the bus that were dropped: malformed, of another version, or of a stranger.",
+        view.stats.dropped as f64,
+    );
+    page.counter(
+        "dunlin_cluster_links_over_limit_total",
+        "Links that were closed because too much waited to be sent over them.",
+        view.stats.links_over_limit as f64,
     );
     let ended = server.cluster.core().map(|core| core.failovers()).unwrap_or_default();
     page.metric(

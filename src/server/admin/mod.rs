@@ -224,8 +224,9 @@ impl Admin {
             _ => {
                 let started = clock::mono_ns();
                 let mut page = Page::new(form);
-                redis::write(self.server, &mut page);
-                own::write(self.server, &self.gates, &mut page);
+                let view = self.server.cluster.fresh_view();
+                redis::write(self.server, view.as_deref(), &mut page);
+                own::write(self.server, &self.gates, view.as_deref(), &mut page);
                 self.hot.borrow_mut().write(self.server.keyspace, &mut page);
                 let seconds = (clock::mono_ns() - started) as f64 / 1e9;
                 page.gauge("dunlin_scrape_duration_seconds", "Time that it took to make this page.", seconds);

@@ -7,6 +7,7 @@ use super::super::worker::Gate;
 use super::cluster;
 use crate::base::{alloc, clock, os};
 use crate::clients::Stage;
+use crate::cluster::View;
 use crate::commands::Server;
 use crate::commands::replication::info::address;
 use crate::metrics::page::{Kind, Page, seconds};
@@ -14,7 +15,7 @@ use crate::metrics::{Counter, Distribution, ThreadStats};
 use crate::repl::LinkState;
 
 /// Writes them.
-pub fn write(server: &'static Server, gates: &[Gate], page: &mut Page) {
+pub fn write(server: &'static Server, gates: &[Gate], view: Option<&View>, page: &mut Page) {
     let version = [("version", env!("CARGO_PKG_VERSION")), ("allocator", &alloc::version()[..])];
     page.metric("dunlin_build_info", Kind::Gauge, "1, with what the binary is.").sample(&version, 1.0);
     latencies(server, page);
@@ -25,8 +26,8 @@ pub fn write(server: &'static Server, gates: &[Gate], page: &mut Page) {
     persistence(server, page);
     replication(server, page);
     memory(server, page);
-    if let Some(view) = server.cluster.view() {
-        cluster::write(server, &view, page);
+    if let Some(view) = view {
+        cluster::write(server, view, page);
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock;
+use crate::cluster::{State, View};
 use crate::commands::Server;
 use crate::commands::server::info;
 use crate::metrics::LogKind;
@@ -51,7 +52,6 @@ const GAUGES: &[(&str, &str)] = &[
     ("lazyfree_pending_objects", "redis_lazyfree_pending_objects"),
     ("loading", "redis_loading_dump_file"),
     ("master_repl_offset", "redis_master_repl_offset"),
-    ("master_sync_in_progress", "redis_master_sync_in_progress"),
     ("maxmemory", "redis_memory_max_bytes"),
     ("mem_clients_normal", "redis_mem_clients_normal"),
     ("mem_clients_slaves", "redis_mem_clients_slaves"),
@@ -129,7 +129,7 @@ const VERDICTS: &[(&str, &str)] = &[
 ];
 
 /// Writes them.
-pub fn write(server: &'static Server, page: &mut Page) {
+pub fn write(server: &'static Server, view: Option<&View>, page: &mut Page) {
     let text = info::text(server, &[b"everything"]);
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
     let number = |field: &str| fields.get(field).and_then(|value| value.parse::<f64>().ok());
@@ -172,7 +172,9 @@ pub fn write(server: &'static Server, page: &mut Page) {
     average_ttls(server, page);
     replication(&fields, page);
     slow_log(server, page);
-    cluster(server, page);
+    if let Some(view) = view {
+        cluster(view, page);
+    }
 }
 
 fn configuration(server: &Server, page: &mut Page) {
@@ -252,6 +254,11 @@ fn replication(fields: &BTreeMap<&str, &str>, page: &mut Page) {
         page.metric("redis_master_link_up", Kind::Gauge, "Whether the link to the primary is up.").sample(&labels, up);
         for (name, of, help) in [
             ("redis_master_last_io_seconds_ago", "master_last_io_seconds_ago", "When the primary last sent anything."),
+            (
+                "redis_master_sync_in_progress",
+                "master_sync_in_progress",
+                "Whether the primary's snapshot is on its way.",
+            ),
             ("redis_slave_repl_offset", "slave_repl_offset", "How far this replica is in the stream."),
         ] {
             if let Ok(value) = field(of).parse() {
@@ -299,27 +306,24 @@ fn slow_log(server: &Server, page: &mut Page) {
     page.gauge("redis_last_slow_execution_duration_seconds", "How long the last slow command took.", took as f64 / 1e6);
 }
 
-fn cluster(server: &Server, page: &mut Page) {
-    let Some(view) = server.cluster.view() else { return };
-    use crate::cluster::{Flags, State};
-    let owned = |node: &&crate::cluster::NodeInfo| !node.slots.is_empty();
-    let slots = |flag: Option<Flags>| -> usize {
-        let suits = |n: &&crate::cluster::NodeInfo| flag.is_none_or(|flag| n.flags.any(flag));
-        view.nodes.iter().filter(suits).map(|n| n.slots.len() as usize).sum()
-    };
-    let (assigned, failed, suspected) = (slots(None), slots(Some(Flags::FAIL)), slots(Some(Flags::PFAIL)));
+fn cluster(view: &View, page: &mut Page) {
     let state = f64::from(u8::from(view.state == State::Ok));
-    let mine = view.my_primary();
     for (name, help, value) in [
         ("redis_cluster_state", "Whether the cluster is ok.", state),
-        ("redis_cluster_slots_assigned", "Slots that have an owner.", assigned as f64),
-        ("redis_cluster_slots_ok", "Slots whose owner is well.", (assigned - failed - suspected) as f64),
-        ("redis_cluster_slots_pfail", "Slots whose owner this node suspects.", suspected as f64),
-        ("redis_cluster_slots_fail", "Slots whose owner has failed.", failed as f64),
+        ("redis_cluster_slots_assigned", "Slots that have an owner.", view.slots_assigned as f64),
+        ("redis_cluster_slots_ok", "Slots whose owner is well.", view.slots_ok as f64),
+        ("redis_cluster_slots_pfail", "Slots whose owner this node suspects.", view.slots_pfail as f64),
+        ("redis_cluster_slots_fail", "Slots whose owner has failed.", view.slots_fail as f64),
         ("redis_cluster_known_nodes", "Nodes that this node knows.", view.nodes.len() as f64),
-        ("redis_cluster_size", "Primaries that own slots.", view.nodes.iter().filter(owned).count() as f64),
+        ("redis_cluster_size", "Primaries that own slots.", view.size as f64),
         ("redis_cluster_current_epoch", "The epoch of the cluster.", view.current_epoch as f64),
-        ("redis_cluster_my_epoch", "The epoch of this shard's configuration.", mine.config_epoch as f64),
+        ("redis_cluster_my_epoch", "The epoch of this shard's configuration.", view.my_epoch as f64),
+        ("redis_cluster_messages_sent_total", "Packets to other nodes.", view.stats.sent.iter().sum::<u64>() as f64),
+        (
+            "redis_cluster_messages_received_total",
+            "Packets from other nodes.",
+            view.stats.received.iter().sum::<u64>() as f64,
+        ),
     ] {
         page.gauge(name, help, value);
     }
