@@ -9,7 +9,8 @@ SERVER = target/release/dunlin
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
-.PHONY: help build run test fmt lint unit deps bench fuzz sim soak shuttle upstream conf clean
+PREVIEW ?= target/preview
+.PHONY: help build run test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,16 @@ upstream: build ## Run files of Valkey's own test suite: SUITE=path/to/valkey AR
 	@test -n "$(SUITE)" || { echo 'usage: make upstream SUITE=path/to/valkey [ARGS="--only REGEX"]'; exit 1; }
 	tools/upstream.py --suite $(SUITE) --port 21111 \
 		--server '$(CURDIR)/$(SERVER) --port {port} --enable-debug-command yes --enable-protected-configs yes' $(ARGS)
+
+grafana: ## Write dashboards, rules, their tests and the runbook from grafana/*.py.
+	python3 grafana/build.py
+
+grafana-check: grafana ## Hold the dashboards against the types that Grafana publishes (needs npm).
+	npm ci --no-audit --no-fund --prefix grafana/check
+	npm run --prefix grafana/check check
+
+preview: ## Draw the dashboards from a cluster of the tests as HTML and PNG (PREVIEW=target/preview; PNG needs chromium).
+	DUNLIN_PREVIEW=$(abspath $(PREVIEW)) $(CARGO) test --test monitoring every_query
 
 conf: ## Write dunlin.conf anew from the table of options.
 	BLESS=1 $(CARGO) test --lib annotated_file_in_the_repository

@@ -111,19 +111,40 @@ def build_panel(number, panel, place):
     }
 
 
+def widths(count):
+    """How wide so many panels in a row or more are that have no width of their own: in threes, without a gap at the end."""
+    if count % 3 == 1:
+        return [8] * (count - 4) + [6] * 4 if count > 1 else [24]
+    return [8] * (count - count % 3) + [12] * (count % 3)
+
+
+def sized(panels):
+    """The panels with their widths."""
+    rows = [[]]
+    for panel in panels:
+        if panel["kind"] == "row":
+            rows.append([])
+        elif "w" not in panel:
+            rows[-1].append(panel)
+    for row in rows:
+        for panel, width in zip(row, widths(len(row))):
+            panel["w"] = width
+    return panels
+
+
 def build_dashboard(uid, title, description, panels):
     x = y = height = 0
     out = []
-    for number, panel in enumerate(panels, 1):
-        w, h = (24, 1) if panel["kind"] == "row" else (panel.get("w", 8), panel.get("h", 8))
+    for number, panel in enumerate(sized(panels), 1):
+        w, h = (24, 1) if panel["kind"] == "row" else (panel["w"], panel.get("h", 8))
         if x + w > 24:
             x, y, height = 0, y + height, 0
         out.append(build_panel(number, panel, {"x": x, "y": y, "w": w, "h": h}))
         x, height = x + w, max(height, h)
-    variables = [{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0, "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": "", "skipUrlSync": False}]
+    variables = [{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {"text": "", "value": ""}, "hide": 0, "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": "", "skipUrlSync": False}]
     for name, label, query, several in VARIABLES:
         variable = {"name": name, "label": label, "type": "query", "datasource": SOURCE, "definition": query, "query": {"query": query, "refId": "StandardVariableQuery"},
-                    "current": {}, "hide": 0, "includeAll": several, "multi": several, "options": [], "refresh": 2, "regex": "", "skipUrlSync": False, "sort": 1}
+                    "current": {"text": "", "value": ""}, "hide": 0, "includeAll": several, "multi": several, "options": [], "refresh": 2, "regex": "", "skipUrlSync": False, "sort": 1}
         if several:
             variable |= {"allValue": ".*", "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
         variables.append(variable)

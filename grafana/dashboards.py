@@ -199,7 +199,7 @@ DASHBOARDS = [
     ]),
     ("replication", "Replication", "How far replicas are behind.", [
         row("Replicas"),
-        graph("Behind, in bytes", "bytes", "What a replica has not acknowledged of its primary's stream.", ("dunlin_replica_lag_bytes{N}", I + " to {{replica}}"), steps=[(16 << 20, WARN), (128 << 20, CRIT)], w=12),
+        graph("Behind, in bytes", "bytes", "What a replica has not acknowledged of its primary's stream. It acknowledges once a second: a second's writes are normal.", ("dunlin_replica_lag_bytes{N}", I + " to {{replica}}"), steps=[(16 << 20, WARN), (128 << 20, CRIT)], w=12),
         graph("Behind, in seconds", "s", "When a replica last acknowledged anything; it does so every second.", ("dunlin_replica_lag_seconds{N}", I + " to {{replica}}"), steps=[(5, WARN), (30, CRIT)], w=12),
         graph("Replicas", "short", "Replicas of each primary.", 'redis_connected_slaves{N} * on (job, cluster, instance) group_left () redis_instance_info{role="master", N}'),
         states("Link to the primary", "none", "Whether a replica is in step with its primary.", ("redis_master_link_up{N}", I), values={"0": ("down", "red"), "1": ("up", "green")}),

@@ -154,7 +154,7 @@ impl Load {
                 if stopped.load(Relaxed) {
                     return;
                 }
-                let key = format!("key:{}", step * 7919 % 3000);
+                let key = format!("key:{}", step * 7919 % 2999);
                 let slot = usize::from(key_slot(key.as_bytes()));
                 let line = match step % 5 {
                     0 | 1 => format!("SET {key} {step} EX 600"),

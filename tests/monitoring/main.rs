@@ -46,6 +46,16 @@ fn dashboards_rules_and_runbook_are_as_their_source_says() {
 }
 
 #[test]
+fn dashboards_have_the_types_that_grafana_publishes() {
+    let check = root().join("grafana/check");
+    if !check.join("node_modules").exists() {
+        println!("SKIPPED: grafana/check has no packages (npm ci --prefix grafana/check)");
+        return;
+    }
+    output(Command::new("npm").args(["run", "check"]).current_dir(check));
+}
+
+#[test]
 fn rules_are_valid_and_each_alert_fires_when_it_should() {
     if !installed("promtool") {
         return;
@@ -229,6 +239,10 @@ fn every_query_of_every_panel_and_rule_has_data_through_a_failover_and_a_reshard
         assert!(!fired.contains(alert), "{fired:?}");
     }
     if let Some(dir) = std::env::var_os("DUNLIN_PREVIEW") {
+        // Some more seconds make a better picture.
+        while clock::now_ms() / 1000 < began + 75 {
+            clock::pause_us(100_000);
+        }
         let url = format!("http://127.0.0.1:{}", prometheus.port);
         output(Command::new("python3").arg(root().join("tools/preview.py")).arg(&url).arg(dir));
     }
