@@ -85,7 +85,11 @@ pub fn virtual_bytes() -> usize {
 
 /// Open files of this process, and how many there may be; zeros where /proc is missing.
 pub fn open_files() -> (usize, u64) {
-    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count());
+    // Linux tells the number as the directory's size from 6.2 on; listing ten thousand files takes milliseconds.
+    let open = match std::fs::metadata("/proc/self/fd").map_or(0, |fd| fd.len()) {
+        0 => std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count()),
+        known => known as usize,
+    };
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a writable rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };

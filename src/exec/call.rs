@@ -70,6 +70,9 @@ pub(super) struct Parts<'a> {
     pub tuning: Tuning,
     pub thresholds: Thresholds,
     pub samplers: &'a mut Vec<Sampler>,
+    /// When the last command ended, in raw ticks. Commands that are executed together take this for their start, which
+    /// saves every second look at the clock.
+    pub tick: Option<u64>,
 }
 
 impl Worker {
@@ -104,6 +107,7 @@ impl Worker {
             tuning: self.tuning,
             thresholds: self.thresholds,
             samplers: &mut self.samplers,
+            tick: None,
         }
     }
     /// The database `index`, for work outside of a command.
@@ -127,7 +131,7 @@ impl Parts<'_> {
     ) {
         let mark = out.place();
         let len = out.len();
-        let start = if METERED { clock::mono_raw() } else { 0 };
+        let start = self.tick.unwrap_or_else(clock::mono_raw);
         self.fx.dirty = 0;
         self.fx.replaced = false;
         let db_index = session.db;
@@ -144,7 +148,9 @@ impl Parts<'_> {
                 true
             }
         };
-        let ns = if METERED { clock::raw_to_ns(start, clock::mono_raw()) } else { 0 };
+        let end = clock::mono_raw();
+        let ns = clock::raw_to_ns(start, end);
+        self.tick = Some(end);
         // A command that blocks counts when its wait is over.
         if METERED && session.block.is_none() {
             let stats = self.stats.command(entry.id);
@@ -160,7 +166,7 @@ impl Parts<'_> {
         if self.fx.logging {
             self.log(db_index, entry, argv);
         }
-        if METERED && session.block.is_none() {
+        if session.block.is_none() {
             self.observe(session, entry, argv, ns, out.len().saturating_sub(len));
         }
     }
@@ -185,7 +191,7 @@ impl Parts<'_> {
     #[inline]
     fn observe(&self, session: &Session, entry: &'static Entry, argv: &[&[u8]], ns: u64, replied: usize) {
         let t = &self.thresholds;
-        if t.latency_tracking {
+        if METERED && t.latency_tracking {
             self.stats.command(entry.id).record_latency(ns);
         }
         let (slow, spike, large) = (ns >= t.slow_ns, ns >= t.spike_ns, replied >= t.reply);

@@ -7,7 +7,8 @@
 //! - [`rates`]: running totals as rates per second.
 //! - [`commandlog`], [`spikes`]: what SLOWLOG, COMMANDLOG and LATENCY show.
 
-/// Whether anything is measured. `--cfg unmetered` builds a server that does not, for the benchmark of what it costs.
+/// Whether anything is counted for metrics. `--cfg unmetered` builds a server that does not, for the benchmark of what it
+/// costs. Commands are timed all the same: SLOWLOG and LATENCY need that.
 pub const METERED: bool = !cfg!(unmetered);
 
 pub mod commandlog;
