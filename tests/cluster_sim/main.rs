@@ -17,7 +17,7 @@ use dunlin::base::rng::Rng;
 use dunlin::cluster::core::Settings;
 use dunlin::cluster::{Flags, NodeId, State};
 
-use net::{Weather, World};
+use net::{Files, Weather, World};
 
 struct Day {
     world: World,
@@ -401,6 +401,7 @@ fn a_thousand_nodes_meet() {
     let size = number("DUNLIN_NODES").unwrap_or(1000) as usize;
     let settings = Settings { node_timeout: 15_000, ..Settings::default() };
     let mut world = World::new(1, size, &settings);
+    world.files = Files::None;
     for node in 1..size {
         world.meet(0, node);
     }

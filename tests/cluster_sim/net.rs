@@ -136,10 +136,20 @@ pub struct World {
     number: u64,
     pub bytes_sent: u64,
     pub packets_sent: u64,
-    /// Files are kept only where restarts need them: printing those of a thousand nodes takes long.
-    pub keep_files: bool,
+    pub files: Files,
     /// Lines of the logs, if somebody wants to see them.
     pub trace: bool,
+}
+
+/// Which nodes.conf is printed. That of a thousand nodes takes long, and each node writes it a thousand times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// Each.
+    All,
+    /// Those that must be on disk before a packet leaves.
+    Durable,
+    /// None: nobody starts again.
+    None,
 }
 
 fn ip(node: usize) -> IpAddr {
@@ -159,7 +169,7 @@ impl World {
             number: 0,
             bytes_sent: 0,
             packets_sent: 0,
-            keep_files: size <= 30,
+            files: if size <= 30 { Files::All } else { Files::Durable },
             trace: std::env::var_os("DUNLIN_TRACE").is_some(),
         };
         for node in 0..size {
@@ -347,7 +357,7 @@ impl World {
         let machine = &mut self.machines[node];
         let Some(core) = &mut machine.core else { return };
         if let Some(persist) = core.poll_persist() {
-            if self.keep_files || persist.sync {
+            if self.files == Files::All || (self.files == Files::Durable && persist.sync) {
                 machine.cached = Some(core.nodes_conf());
                 if persist.sync {
                     machine.durable = machine.cached.clone();

@@ -169,7 +169,7 @@ impl Core {
         }
         let opened = self.links.get(link).filter(|link| !link.inbound).and_then(|link| link.node);
         if let Some(at) = opened
-            && !self.check_identity(link, at, sender, header)
+            && !self.check_identity(link, at, header)
         {
             return;
         }
@@ -248,9 +248,10 @@ impl Core {
 
     /// Whether the node at the other end of a link that this node opened is the one that was meant. If a handshake goes
     /// on, the answer tells who it is. False: the packet is of no more use.
-    fn check_identity(&mut self, link: LinkId, at: usize, sender: Option<usize>, header: &Header<'_>) -> bool {
+    fn check_identity(&mut self, link: LinkId, at: usize, header: &Header<'_>) -> bool {
         if self.nodes[at].in_handshake() {
-            if let Some(known) = sender {
+            // Not what was known when the packet came: its own gossip may have named the sender.
+            if let Some(known) = self.nodes.find(&header.sender) {
                 let name = self.named(known);
                 self.log(Level::Verbose, || {
                     format!("Handshake: we already know node {name}, updating the address if needed.")
