@@ -173,7 +173,7 @@ fn packet(input: &mut Input<'_>) -> Vec<u8> {
     let kind = kinds[usize::from(input.byte()) % kinds.len()];
     let mut message_flags = MessageFlags::default();
     for flag in [MessageFlags::PAUSED, MessageFlags::FORCE_ACK] {
-        if input.byte() % 8 == 0 {
+        if input.byte().is_multiple_of(8) {
             message_flags.add(flag);
         }
     }
@@ -187,10 +187,10 @@ fn packet(input: &mut Input<'_>) -> Vec<u8> {
         offset: input.epoch(),
         sender: input.node(),
         slots: &bitmap,
-        primary: (input.byte() % 2 == 0).then(|| input.node()),
+        primary: input.byte().is_multiple_of(2).then(|| input.node()),
         ip: ["", "10.0.0.1", "10.0.0.7", "::1"][usize::from(input.byte() % 4)],
         flags: Flags(input.short()),
-        state: if input.byte() % 2 == 0 { State::Ok } else { State::Fail },
+        state: if input.byte().is_multiple_of(2) { State::Ok } else { State::Fail },
         message_flags,
     };
     let mut bytes = match kind {

@@ -151,11 +151,27 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", sum(|t| &t.reads_processed));
     text.field("total_writes_processed", sum(|t| &t.writes_processed));
-    text.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    text.zeros(&[
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
+        "io_threaded_freed_objects",
+        "io_threaded_poll_processed",
+        "io_threaded_total_prefetch_batches",
+        "io_threaded_total_prefetch_entries",
+    ]);
     text.field("client_query_buffer_limit_disconnections", sum(|t| &t.query_limit_disconnections));
     text.field("client_output_buffer_limit_disconnections", sum(|t| &t.output_limit_disconnections));
     text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    // What commands took, and all that workers did, both in microseconds.
+    let commands: u64 = server.lookup.all().iter().map(|entry| server.metrics.command(entry.id).ns).sum();
+    let workers: f64 = os::thread_times()
+        .iter()
+        .filter(|thread| thread.name.starts_with("worker-"))
+        .map(|thread| thread.running)
+        .sum();
     text.field("eventloop_cycles", sum(|t| &t.reads_processed));
+    text.field("eventloop_duration_sum", (workers * 1e6) as u64);
+    text.field("eventloop_duration_cmd_sum", commands / 1000);
     text.field("instantaneous_eventloop_cycles_per_sec", per_second(rate::TURNS));
     text.field("acl_access_denied_auth", sum(|t| &t.auth_denied));
     text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
