@@ -1,5 +1,8 @@
 //! HTTP for monitoring: `/metrics`, `/healthz`, `/readyz`, `/version`.
 //!
+//! The HTTP is our own, and as little as a scraper needs: the listener of metrics-exporter-prometheus serves the registry
+//! of its recorder, which is not used here (`metrics::page` says why), and knows no password, no readiness and no bound.
+//!
 //! It has a thread of its own with the lowest claims: nothing of it runs on a worker, and it takes no lock that a client
 //! waits for longer than the look at a number. At most [`MAX_CONNECTIONS`] connections are served at a time, others wait
 //! to be accepted; a request has [`PATIENCE`] to arrive and its answer as long to be taken; a page is made once for all
