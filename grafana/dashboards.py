@@ -194,7 +194,9 @@ DASHBOARDS = [
         graph("Open pings", "s", "For how long a ping has had no answer. Beyond cluster-node-timeout the node is suspected.", ("max by (addr) (dunlin_cluster_ping_open_seconds{N})", "{{addr}}"), steps=[(1, WARN), (5, CRIT)]),
         graph("Links", "short", "Links of the bus that are missing, by the node that misses them.", "count by (instance) (dunlin_cluster_link_up{N} == 0) or 0 * max by (instance) (redis_cluster_state{N})", steps=[(1, WARN)]),
         graph("Last answer", "s", "When a node last answered anybody.", ("min by (addr) (dunlin_cluster_pong_age_seconds{N})", "{{addr}}"), steps=[(5, WARN), (15, CRIT)]),
-        graph("Messages", "short", "Packets of the bus a second.", ("sum(rate(redis_cluster_messages_sent_total{N}R))", "sent"), ("sum(rate(redis_cluster_messages_received_total{N}R))", "received")),
+        graph("Packets", "ops", "Packets of the bus that are sent, by type. Pings and pongs are its pulse; the rest should be rare.", ('sum by (type) (rate(dunlin_cluster_packets_total{way="sent", N}R))', "{{type}}")),
+        graph("Dropped", "ops", "Packets that were malformed, of another version or of a stranger, and links that were closed because too much waited for them.",
+              ("sum(rate(dunlin_cluster_packets_dropped_total{N}R))", "packets"), ("sum(rate(dunlin_cluster_links_over_limit_total{N}R))", "links"), steps=[(1, WARN)]),
         graph("Waiting to be sent", "bytes", "Bytes of the bus that wait for other nodes.", "dunlin_cluster_bus_waiting_bytes{N}", steps=[(1 << 20, WARN)]),
     ]),
     ("replication", "Replication", "How far replicas are behind.", [

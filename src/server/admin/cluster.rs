@@ -136,3 +136,33 @@ pub fn write(server: &Server, view: &View, page: &mut Page) {
         page.sample(&[("result", result)], count as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_that_are_used_most_are_shown_with_their_rates() {
+        let keyspace = Keyspace::new(1);
+        let mut held = keyspace.held();
+        let mut uses = |slot: u16, times: usize| {
+            held.lock(&mut [slot]);
+            held.note_use(&vec![slot; times]);
+            held.unlock();
+        };
+        uses(9, 1000);
+        let mut hot = HotSlots::default();
+        hot.look(keyspace, 1_000);
+        // What was before the first look has no rate yet.
+        assert!(hot.hottest.is_empty());
+        (0..20).for_each(|slot| uses(slot, usize::from(slot) * 10));
+        hot.look(keyspace, 1_000 + PERIOD - 1);
+        assert!(hot.hottest.is_empty());
+        hot.look(keyspace, 11_000);
+        assert_eq!(hot.hottest.len(), HOTTEST);
+        assert_eq!(hot.hottest[0], ("19".to_owned(), 19.0));
+        assert_eq!(hot.hottest[9], ("10".to_owned(), 10.0));
+        hot.look(keyspace, 21_000);
+        assert!(hot.hottest.is_empty());
+    }
+}
