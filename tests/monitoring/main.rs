@@ -375,6 +375,8 @@ fn the_exporter_sees_what_a_node_tells_itself() {
     let replica = Server::start(&[
         "--metrics-port",
         &replica_port.to_string(),
+        "--appendonly",
+        "yes",
         "--replicaof",
         &format!("127.0.0.1 {}", primary.port),
     ]);
@@ -390,6 +392,7 @@ fn the_exporter_sees_what_a_node_tells_itself() {
         dir.0.to_str().unwrap(),
     ]);
     let mut of_node = node.connect();
+    of_node.run("CONFIG SET slowlog-log-slower-than 0");
     of_node.run("CLUSTER ADDSLOTSRANGE 0 16383");
     of_node.until("a cluster", |conn| conn.run("CLUSTER INFO").text().contains("cluster_state:ok"));
 

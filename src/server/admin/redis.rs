@@ -265,34 +265,27 @@ fn replication(fields: &BTreeMap<&str, &str>, page: &mut Page) {
                 page.metric(name, Kind::Gauge, help).sample(&labels, value);
             }
         }
-        for (name, of, help) in [
-            ("redis_slave_info", "slave_read_only", "1, with what this replica is."),
-            ("redis_slave_priority", "slave_priority", "The setting replica-priority."),
-        ] {
-            if name == "redis_slave_info" {
-                page.metric(name, Kind::Gauge, help)
-                    .sample(&[labels[0], labels[1], ("read_only", field("slave_read_only"))], 1.0);
-            } else if let Ok(value) = field(of).parse() {
-                page.gauge(name, help, value);
-            }
+        let labels = [labels[0], labels[1], ("read_only", field("slave_read_only"))];
+        page.metric("redis_slave_info", Kind::Gauge, "1, with what this replica is.").sample(&labels, 1.0);
+        if let Ok(value) = field("slave_priority").parse() {
+            page.gauge("redis_slave_priority", "The setting replica-priority.", value);
         }
     }
-    let replicas: Vec<(String, BTreeMap<&str, &str>)> = (0..)
-        .map_while(|i| fields.get(&format!("slave{i}")[..]).map(|line| (i.to_string(), *line)))
-        .map(|(i, line)| (i, line.split(',').filter_map(|pair| pair.split_once('=')).collect()))
+    // slave0:ip=127.0.0.1,port=7001,state=online,offset=70,lag=1
+    let replicas: Vec<BTreeMap<&str, &str>> = (0..)
+        .map_while(|i| fields.get(&format!("slave{i}")[..]))
+        .map(|line| line.split(',').filter_map(|pair| pair.split_once('=')).collect())
         .collect();
-    if replicas.is_empty() {
-        return;
-    }
     for (name, of, help) in [
         ("redis_connected_slave_offset_bytes", "offset", "How far a replica has told that it is in the stream."),
         ("redis_connected_slave_lag_seconds", "lag", "When a replica last told anything."),
     ] {
-        page.metric(name, Kind::Gauge, help);
-        for (i, replica) in &replicas {
+        if !replicas.is_empty() {
+            page.metric(name, Kind::Gauge, help);
+        }
+        for replica in &replicas {
             let get = |name: &str| replica.get(name).copied().unwrap_or_default();
             let labels = [("slave_ip", get("ip")), ("slave_port", get("port")), ("slave_state", get("state"))];
-            let _ = i;
             page.sample(&labels, get(of).parse().unwrap_or(0.0));
         }
     }
