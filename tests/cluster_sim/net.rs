@@ -157,7 +157,13 @@ fn ip(node: usize) -> IpAddr {
 }
 
 impl World {
+    /// Machines whose clocks are wrong, and run at different speeds.
     pub fn new(seed: u64, size: usize, settings: &Settings) -> World {
+        World::with_clocks(seed, size, settings, false)
+    }
+
+    /// The same with clocks that are right, or not.
+    pub fn with_clocks(seed: u64, size: usize, settings: &Settings, right: bool) -> World {
         let mut world = World {
             now: 0,
             rng: Rng::new(seed),
@@ -175,6 +181,7 @@ impl World {
         for node in 0..size {
             let skew = world.rng.below(1_200_000) as i64 - 600_000;
             let drift = world.rng.below(41) as i64 - 20;
+            let (skew, drift) = if right { (0, 0) } else { (skew, drift) };
             world.machines.push(Machine {
                 core: None,
                 life: 0,
