@@ -396,6 +396,7 @@ fn the_exporter_sees_what_a_node_tells_itself() {
     of_node.run("CLUSTER ADDSLOTSRANGE 0 16383");
     of_node.until("a cluster", |conn| conn.run("CLUSTER INFO").text().contains("cluster_state:ok"));
 
+    let text = std::fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
     let mut found = BTreeSet::new();
     for (server, port) in [(&primary, primary_port), (&replica, replica_port), (&node, node_port)] {
         let exporter = Exporter::start(server.port);
@@ -404,11 +405,13 @@ fn the_exporter_sees_what_a_node_tells_itself() {
         let theirs = exporter.page();
         let ours = exposition::parse(&fetch(port, "/metrics").unwrap());
         found.extend(differences(&theirs, &ours));
+        for name in ours.keys().filter(|name| name.starts_with("dunlin_")) {
+            assert!(text.contains(&format!("`{name}`")), "docs/monitoring.md does not name {name}");
+        }
         if server.port == primary.port {
             same_values(&theirs, &ours);
         }
     }
-    let text = std::fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
     // Lines of the table: | `difference` | reason |
     let listed: BTreeSet<String> = text
         .lines()
