@@ -277,6 +277,9 @@ impl Day {
             panic!("not everybody met again; lost: {lost:?}");
         }
         for &(node, _) in &wiped {
+            // Whom it met it knows at once; what they own it hears with their first packets.
+            let patience = self.patience();
+            self.world.run_until(patience, |world| world.view(node).unwrap().slots_assigned > 0);
             let view = self.world.view(node).unwrap();
             let shard = self.shards[node % self.primaries];
             let primary = view.nodes.iter().find(|n| n.is_primary() && n.shard_id == shard && !n.slots.is_empty());
