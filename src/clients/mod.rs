@@ -1,11 +1,13 @@
 //! Who is connected: what others may know of a connection, how they reach it, and CLIENT PAUSE.
 
+pub mod job;
 pub mod mailbox;
 pub mod pause;
 pub mod registry;
 pub mod replica;
 pub mod session;
 
+pub use job::{Job, Reach};
 pub use mailbox::{Mail, Mailbox};
 pub use pause::{Pause, PauseKind};
 pub use registry::{Client, Registry, flags};

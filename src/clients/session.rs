@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
 use crate::keyspace::{Waiter, Watch};
@@ -80,6 +81,8 @@ pub struct Block {
     pub acks: Option<Acks>,
     /// SHUTDOWN: it waits for the end, or for its failure.
     pub ending: bool,
+    /// What goes on meanwhile on a thread of its own. Its end, and nothing else, ends the wait.
+    pub job: Option<Job>,
 }
 
 /// What a client in WAIT or WAITAOF waits for.

@@ -56,6 +56,7 @@ impl<'a> Ctx<'a> {
             null,
             acks: None,
             ending: false,
+            job: None,
         });
         Ok(())
     }

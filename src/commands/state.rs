@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
 use super::gate::Gate;
+use super::generic::migrate::target::Targets;
 use super::lookup::Lookup;
 use super::persistence::aof::Aof;
 use super::persistence::status::{Loading, Snapshots};
@@ -90,6 +91,8 @@ pub struct Server {
     pub ending: Mutex<Option<(Plan, i64)>>,
     /// Clients in SHUTDOWN, who hear of it only if it fails.
     pub enders: Mutex<Vec<Arc<Waiter>>>,
+    /// Connections of MIGRATE.
+    pub targets: Targets,
     aside: OnceLock<Aside>,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
@@ -135,6 +138,7 @@ impl Server {
             replay: OnceLock::new(),
             ending: Mutex::default(),
             enders: Mutex::default(),
+            targets: Targets::default(),
             aside: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),

@@ -41,6 +41,9 @@ impl Worker {
         }
         *session.client.blocked.lock() = Some(waiter.clone());
         session.client.set(flags::BLOCKED, true);
+        if let Some(job) = block.job {
+            super::job::start(self.server, job, waiter.clone());
+        }
         session.waiting = Some((waiter, block.deadline));
         self.server.registry.count_blocked(true);
     }

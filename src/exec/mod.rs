@@ -17,6 +17,7 @@ mod blocking;
 mod call;
 mod cron;
 mod gate;
+mod job;
 mod memory;
 mod route;
 mod single;

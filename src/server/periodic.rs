@@ -41,6 +41,7 @@ pub async fn run(server: &'static Server) {
         shutdown::cron(server, now);
         if tick.is_multiple_of(10) {
             close_idle(server, now);
+            server.targets.close_idle(now);
         }
     }
 }

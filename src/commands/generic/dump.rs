@@ -6,7 +6,7 @@ use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx};
 use super::deleted;
 use crate::base::crc64;
-use crate::keyspace::{NO_EXPIRY, access, notify};
+use crate::keyspace::{EntryRef, NO_EXPIRY, access, notify};
 use crate::persist::rdb;
 use crate::resp::Error;
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
@@ -28,6 +28,16 @@ pub static RESTORE: Command = Command::new(
         .doc("2.6.0", "O(N) where N is the size of the value.", "Makes a key of the value that DUMP returned."),
     restore,
 );
+/// `RESTORE-ASKING`: RESTORE on a slot that is just arriving, as MIGRATE sends it.
+/// <https://valkey.io/commands/restore-asking/>
+pub static RESTORE_ASKING: Command = Command::new(
+    Meta::new("restore-asking", -4, Flags::WRITE.or(Flags::DENYOOM).or(Flags::ASKING), Group::Server)
+        .cat(crate::spec::Cat::KEYSPACE)
+        .cat(crate::spec::Cat::DANGEROUS)
+        .keys(const { &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))] })
+        .doc("3.0.0", "O(N) where N is the size of the value.", "Makes a key of a slot that is moving here."),
+    restore,
+);
 
 /// The newest version that is read.
 const NEWEST: u16 = 80;
@@ -36,17 +46,21 @@ const FOREIGN: std::ops::RangeInclusive<u16> = 13..=79;
 
 fn dump(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let compress = cx.config().rdbcompression();
-    let Some(e) = cx.db.read(args[1]) else {
-        cx.out.null();
-        return Ok(());
-    };
+    match cx.db.read(args[1]) {
+        Some(e) => cx.out.bulk(&payload(e, compress)),
+        None => cx.out.null(),
+    }
+    Ok(())
+}
+
+/// The value of a key for RESTORE.
+pub fn payload(e: EntryRef<'_>, compress: bool) -> Vec<u8> {
     let mut w = rdb::Writer::new(compress);
     let version = rdb::write_value(&mut w, e.view());
     w.bytes.extend_from_slice(&version.to_le_bytes());
     let crc = crc64::crc64(&w.bytes);
     w.bytes.extend_from_slice(&crc.to_le_bytes());
-    cx.out.bulk(&w.bytes);
-    Ok(())
+    w.bytes
 }
 
 /// The value in a payload, if version and checksum are right.

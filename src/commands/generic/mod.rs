@@ -5,6 +5,7 @@ pub mod del;
 pub mod dump;
 pub mod expire;
 pub mod keys;
+pub mod migrate;
 pub mod object;
 pub mod rename;
 pub mod scan;
@@ -12,7 +13,7 @@ pub mod sort;
 pub mod ttl;
 
 use super::{Command, Ctx};
-use crate::keyspace::notify;
+use crate::keyspace::{Db, notify};
 
 /// All of them.
 pub const COMMANDS: &[&Command] = &[
@@ -34,7 +35,9 @@ pub const COMMANDS: &[&Command] = &[
     &keys::RANDOMKEY,
     &rename::RENAME,
     &rename::RENAMENX,
+    &migrate::MIGRATE,
     &dump::RESTORE,
+    &dump::RESTORE_ASKING,
     &scan::SCAN,
     &sort::SORT,
     &sort::SORT_RO,
@@ -46,6 +49,9 @@ pub const COMMANDS: &[&Command] = &[
 
 /// A key was deleted by the command.
 fn deleted(cx: &mut Ctx<'_>, key: &[u8]) {
-    cx.db.notify(notify::GENERIC, "del", key);
-    cx.db.modified(key, 1);
+    deleted_in(&mut cx.db, key);
+}
+fn deleted_in(db: &mut Db<'_>, key: &[u8]) {
+    db.notify(notify::GENERIC, "del", key);
+    db.modified(key, 1);
 }

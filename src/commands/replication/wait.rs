@@ -87,6 +87,7 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
         deadline: (timeout > 0).then(|| cx.db.now.saturating_add(timeout)),
         null: NullKind::Zero,
         acks: Some(acks),
+        job: None,
         ending: false,
     });
     Ok(())

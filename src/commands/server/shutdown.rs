@@ -78,8 +78,15 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.session.close = Close::Now;
         return Ok(());
     }
-    cx.session.block =
-        Some(Block { keys: Vec::new(), argv: None, deadline: None, null: NullKind::Bulk, acks: None, ending: true });
+    cx.session.block = Some(Block {
+        keys: Vec::new(),
+        argv: None,
+        deadline: None,
+        null: NullKind::Bulk,
+        acks: None,
+        ending: true,
+        job: None,
+    });
     Ok(())
 }
 

@@ -141,7 +141,8 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.field("keyspace_misses", sum(|t| &t.misses));
     text.field("pubsub_channels", server.pubsub.channel_count());
     text.field("pubsub_patterns", server.pubsub.pattern_count());
-    text.zeros(&["pubsubshard_channels", "latest_fork_usec", "total_forks", "migrate_cached_sockets"]);
+    text.zeros(&["pubsubshard_channels", "latest_fork_usec", "total_forks"]);
+    text.field("migrate_cached_sockets", server.targets.len());
     text.zeros(&["slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     text.zeros(&["active_defrag_key_hits", "active_defrag_key_misses"]);
     text.zeros(&["total_active_defrag_time", "current_active_defrag_time"]);

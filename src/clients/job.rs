@@ -1,0 +1,25 @@
+//! Work that a command hands to a thread of its own while its client is blocked: it waits for something outside of the
+//! server, and the workers have other clients.
+
+use std::fmt;
+
+use crate::keyspace::Db;
+
+/// How such work reaches keys: under the locks of their slots, for as long as one look or change takes.
+pub trait Reach {
+    /// Runs `work` on the database that the client had selected, with the locks of these keys' slots. What follows from
+    /// it (log, notifications, clients that are blocked for a key) happens when the locks are dropped. Waits while
+    /// writes are paused. The flag is false where clients may not write now (the node follows a primary).
+    fn with(&mut self, keys: &[&[u8]], work: &mut dyn FnMut(&mut Db<'_>, bool));
+}
+
+type Work = dyn FnOnce(&mut dyn Reach) -> Vec<u8> + Send;
+
+/// The work: what it returns is the reply of the command.
+pub struct Job(pub Box<Work>);
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}

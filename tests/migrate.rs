@@ -1,0 +1,200 @@
+//! MIGRATE between servers: what arrives, what leaves, what is said when something is in the way.
+
+mod support;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use support::{Conn, Server, TempDir, free_port, workplace};
+
+fn redis() -> Server {
+    let port = free_port();
+    let mut command = Command::new("redis-server");
+    command.current_dir(workplace()).args(["--port", &port.to_string(), "--save", ""]);
+    Server::run(command, port)
+}
+
+/// A key of each type, and one that expires.
+fn fill(conn: &mut Conn) {
+    for line in [
+        "SET text value",
+        "SET number 42 PX 500000",
+        "RPUSH list a b c",
+        "SADD set a b c 1",
+        "SADD numbers 1 2 3",
+        "HSET hash f v g w",
+        "ZADD zset 1 a 2.5 b",
+        "XADD stream 1-1 f v",
+        "XGROUP CREATE stream group 0",
+    ] {
+        assert!(!conn.run(line).is_error(), "{line}");
+    }
+}
+
+const ALL: &str = "text number list set numbers hash zset stream";
+
+/// `MIGRATE ... KEYS`, whose key argument is empty.
+fn migrate_keys(from: &mut Conn, to: u16, options: &[&str], keys: &[&str]) -> String {
+    let port = to.to_string();
+    let mut args: Vec<&[u8]> = vec![b"MIGRATE", b"127.0.0.1", port.as_bytes(), b"", b"0", b"5000"];
+    args.extend(options.iter().map(|o| o.as_bytes()));
+    args.push(b"KEYS");
+    args.extend(keys.iter().map(|k| k.as_bytes()));
+    from.command(&args).text()
+}
+
+#[test]
+fn keys_of_every_type_go_to_redis_and_come_back() {
+    let (ours, theirs) = (Server::start(&[]), redis());
+    let (mut here, mut there) = (ours.connect(), theirs.connect());
+    fill(&mut here);
+    let keys: Vec<&str> = ALL.split(' ').collect();
+    let digest = here.run("DEBUG DIGEST-VALUE text list set numbers hash zset stream").texts();
+    assert_eq!(migrate_keys(&mut here, theirs.port, &[], &keys), "OK");
+    assert_eq!((here.run("DBSIZE").int(), there.run("DBSIZE").int()), (0, keys.len() as i64));
+    assert!((1..=500_000).contains(&there.run("PTTL number").int()));
+    assert_eq!(there.run("TTL text").int(), -1);
+    assert_eq!(migrate_keys(&mut there, ours.port, &[], &keys), "OK");
+    assert_eq!((here.run("DBSIZE").int(), there.run("DBSIZE").int()), (keys.len() as i64, 0));
+    assert_eq!(here.run("DEBUG DIGEST-VALUE text list set numbers hash zset stream").texts(), digest);
+    assert_eq!(here.info("migrate_cached_sockets"), "1");
+}
+
+#[test]
+fn options_and_refusals_are_those_of_redis() {
+    let (a, b) = (Server::start(&[]), Server::start(&[]));
+    let (mut from, mut to) = (a.connect(), b.connect());
+    let port = b.port;
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} none 0 100")).text(), "NOKEY");
+    from.run("SET k here");
+    to.run("SET k there");
+    let busy = from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000"));
+    assert_eq!(busy.text(), "ERR Target instance replied with error: BUSYKEY Target key name already exists.");
+    assert_eq!((from.run("GET k").text(), to.run("GET k").text()), ("here".into(), "there".into()));
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 COPY REPLACE")).text(), "OK");
+    assert_eq!((from.run("GET k").text(), to.run("GET k").text()), ("here".into(), "here".into()));
+    // Another database.
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} k 9 1000")).text(), "OK");
+    assert_eq!(from.run("EXISTS k").int(), 0);
+    to.run("SELECT 9");
+    assert_eq!(to.run("GET k").text(), "here");
+    from.run("SET k 1");
+    let e = from.run(&format!("MIGRATE 127.0.0.1 {port} k 99 1000")).text();
+    assert_eq!(e, "ERR Target instance replied with error: ERR DB index is out of range");
+    // After a refusal the database is selected anew.
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 REPLACE")).text(), "OK");
+    from.run("SET k 1");
+    let e = from.run(&format!("MIGRATE 127.0.0.1 {} k 0 200", free_port())).text();
+    assert_eq!(e, "IOERR error or timeout connecting to the client");
+    assert_eq!(from.run("GET k").text(), "1");
+    // Some of the keys.
+    assert_eq!(migrate_keys(&mut from, port, &["REPLACE"], &["none", "k", "k", "nothing"]), "OK");
+    assert_eq!(from.run("DBSIZE").int(), 0);
+    // In a transaction.
+    from.run("SET k 2");
+    from.run("MULTI");
+    from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 REPLACE"));
+    from.run("EXISTS k");
+    let replies = from.run("EXEC");
+    assert_eq!((replies.items()[0].text(), replies.items()[1].int()), ("OK".into(), 0));
+}
+
+#[test]
+fn a_password_opens_the_target_and_is_shown_nowhere() {
+    let (a, b) = (Server::start(&["--slowlog-log-slower-than", "0"]), Server::start(&["--requirepass", "secret"]));
+    let (mut from, mut to) = (a.connect(), b.connect());
+    to.run("AUTH secret");
+    from.run("SET k v");
+    let port = b.port;
+    let e = from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000")).text();
+    assert_eq!(e, "ERR Target instance replied with error: NOAUTH Authentication required.");
+    let e = from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 AUTH wrong")).text();
+    assert!(e.starts_with("ERR Target instance replied with error: WRONGPASS"), "{e}");
+    let mut monitor = a.connect();
+    monitor.run("MONITOR");
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 COPY AUTH secret")).text(), "OK");
+    assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 REPLACE AUTH2 default secret")).text(), "OK");
+    assert_eq!(to.run("GET k").text(), "v");
+    for _ in 0..2 {
+        let line = monitor.read().text();
+        assert!(line.contains("(redacted)") && !line.contains("secret"), "{line}");
+    }
+}
+
+#[test]
+fn a_target_that_does_not_answer_keeps_nobody_else_waiting() {
+    let source = Server::start(&[]);
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (mut mover, mut other) = (source.connect(), source.connect());
+    mover.run("SET k v");
+    mover.send(&[b"MIGRATE", b"127.0.0.1", port.to_string().as_bytes(), b"k", b"0", b"3000"]);
+    let _held = silent.accept().unwrap();
+    for _ in 0..100 {
+        assert_eq!(other.run("GET k").text(), "v");
+        assert_eq!(other.run("APPEND k v").int(), 2);
+        other.run("SET k v");
+    }
+    // Nothing but the target ends it.
+    let list = other.run("CLIENT LIST").text();
+    let id =
+        list.lines().find(|l| l.contains("cmd=migrate")).and_then(|l| l.split([' ', '=']).nth(1)).unwrap().to_owned();
+    assert_eq!(other.run(&format!("CLIENT UNBLOCK {id}")).int(), 0);
+    assert_eq!(mover.read().text(), "IOERR error or timeout reading from target instance");
+    assert_eq!(other.run("GET k").text(), "v");
+}
+
+/// A write to a key on its way is in one of the two servers: increments are not lost, and not doubled.
+#[test]
+fn no_write_to_a_moving_key_is_lost() {
+    let (a, b) = (Server::start(&[]), Server::start(&[]));
+    let (port, target) = (a.port, b.port);
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let (stopped, counted) = (stop.clone(), done.clone());
+    let writer = std::thread::spawn(move || {
+        let mut conn = Conn::open(port);
+        while !stopped.load(Relaxed) {
+            conn.run("RPUSH list x");
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    let (mut from, mut to) = (a.connect(), b.connect());
+    let mut there = 0;
+    for _ in 0..100 {
+        from.until("a key", |conn| conn.run("EXISTS list").int() == 1);
+        assert_eq!(from.run(&format!("MIGRATE 127.0.0.1 {target} list 0 5000")).text(), "OK");
+        there += to.run("LLEN list").int();
+        to.run("DEL list");
+    }
+    stop.store(true, Relaxed);
+    writer.join().unwrap();
+    let here = from.run("LLEN list").int();
+    assert_eq!((here + there) as u64, done.load(Relaxed));
+}
+
+#[test]
+fn what_left_is_deleted_from_replicas_and_the_append_only_file() {
+    let dir = TempDir::new();
+    let path = dir.0.to_str().unwrap().to_owned();
+    let args = ["--appendonly", "yes", "--appendfsync", "always", "--dir", &path, "--repl-diskless-sync-delay", "0"];
+    let target = Server::start(&[]);
+    let source = Server::start(&args);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &source.port.to_string()]);
+    let (mut from, mut follower) = (source.connect(), replica.connect());
+    for n in 0..10 {
+        from.run(&format!("SET key:{n} {n}"));
+    }
+    follower.until("a replica in step", |conn| conn.run("DBSIZE").int() == 10);
+    let mut events = source.connect();
+    from.run("CONFIG SET notify-keyspace-events Kg");
+    events.run("PSUBSCRIBE __keyspace@0__:*");
+    assert_eq!(migrate_keys(&mut from, target.port, &[], &["key:1", "key:2"]), "OK");
+    follower.until("the deletions", |conn| conn.run("DBSIZE").int() == 8);
+    assert_eq!(events.read().texts()[2..], ["__keyspace@0__:key:1", "del"]);
+    drop(source);
+    let again = Server::start(&args);
+    assert_eq!(again.connect().run("DBSIZE").int(), 8);
+    assert_eq!(target.connect().run("DBSIZE").int(), 2);
+}
