@@ -39,6 +39,11 @@ impl Core {
         }
         let Some(primary) = claimed else { return };
         if self.nodes[sender].primary == Some(primary) || primary == sender {
+            // A late packet may have led this node from its primary to one that is a replica again: nothing changes
+            // any more that would lead it back.
+            if self.nodes[ME].primary == Some(sender) && self.nodes[primary].is_primary() {
+                self.leave_chain();
+            }
             return;
         }
         let (name, of) = (self.named(sender), self.named(primary));
