@@ -22,12 +22,7 @@ pub fn carry_out(server: &'static Server) {
 
 fn carry(server: &'static Server, event: Event) {
     match event {
-        Event::ViewChanged => {
-            let view = server.cluster.core().map(|mut core| core.view());
-            if let Some(view) = view {
-                server.cluster.publish(view);
-            }
-        }
+        Event::ViewChanged => publish_view(server),
         Event::Log(Level::Verbose, text) => tracing::debug!("{text}"),
         Event::Log(Level::Notice, text) => tracing::info!("{text}"),
         Event::Log(Level::Warning, text) => tracing::warn!("{text}"),
@@ -43,7 +38,12 @@ fn carry(server: &'static Server, event: Event) {
             }
             held.unlock();
         }
-        Event::Follow { ip, port, full_sync, .. } => follow(server, Primary { host: ip, port }, full_sync),
+        Event::Follow { ip, port, full_sync, .. } => {
+            // First the view, then the role: clients in between are redirected. The other way about they would hear
+            // READONLY, which no cluster client expects.
+            publish_view(server);
+            follow(server, Primary { host: ip, port }, full_sync);
+        }
         Event::FlushAll => flush(server),
         Event::SlotsLost(slots) => lose(server, slots),
         Event::ChannelsLost(slots) => {
@@ -74,6 +74,13 @@ fn carry(server: &'static Server, event: Event) {
                 server.pubsub.publish(&channel, &message);
             }
         }
+    }
+}
+
+fn publish_view(server: &Server) {
+    let view = server.cluster.core().map(|mut core| core.view());
+    if let Some(view) = view {
+        server.cluster.publish(view);
     }
 }
 
