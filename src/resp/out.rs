@@ -332,6 +332,11 @@ impl Out {
         if self.resp3() { self.header_at(at, b'%', n) } else { self.header_at(at, b'*', n * 2) }
     }
 
+    /// Fills in the header of a set of `n` members.
+    pub fn set_at(&mut self, at: Mark, n: usize) {
+        self.header_at(at, if self.resp3() { b'~' } else { b'*' }, n);
+    }
+
     fn header_at(&mut self, at: Mark, kind: u8, n: usize) {
         let mut b = itoa::Buffer::new();
         let text = b.format(n);

@@ -1,0 +1,28 @@
+//! Scripts: an interpreter for Lua 5.1, closed to the world, with the libraries that scripts of Redis and Valkey find there.
+//!
+//! * [`lua`] is Lua itself, [`sandbox`] what is left of it for scripts, [`vm`] an interpreter and how it runs something.
+//! * [`api`] is the `redis` table, [`json`], [`msgpack`], [`structs`] and [`bit`] the libraries, [`convert`] replies as
+//!   values and back.
+//! * [`cache`] are the scripts by hash, [`library`] the libraries of functions, [`flags`] what both say of themselves.
+//!
+//! Nothing here knows commands: a running script asks its [`vm::Host`] for everything.
+
+pub mod api;
+pub mod bit;
+pub mod cache;
+pub mod convert;
+pub mod flags;
+pub mod json;
+pub mod library;
+pub mod lua;
+pub mod msgpack;
+pub mod number;
+pub mod sandbox;
+pub mod structs;
+#[cfg(test)]
+mod tests;
+pub mod vm;
+
+pub use cache::{Script, Scripts, Sha};
+pub use flags::ScriptFlags;
+pub use library::{Libraries, Library, Policy};
