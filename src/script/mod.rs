@@ -12,11 +12,13 @@ pub mod bit;
 pub mod cache;
 pub mod convert;
 pub mod flags;
+pub mod interpreters;
 pub mod json;
 pub mod library;
 pub mod lua;
 pub mod msgpack;
 pub mod number;
+pub mod running;
 pub mod sandbox;
 pub mod structs;
 #[cfg(test)]
@@ -25,4 +27,6 @@ pub mod vm;
 
 pub use cache::{Script, Scripts, Sha};
 pub use flags::ScriptFlags;
+pub use interpreters::Interpreters;
 pub use library::{Libraries, Library, Policy};
+pub use running::{Run, Running};
