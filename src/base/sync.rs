@@ -14,6 +14,23 @@ pub use drawn::{Mutex, RawMutex, RwLock};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
+/// Tries to lock for so many ms.
+#[cfg(not(shuttle))]
+pub fn lock_for(lock: &RawMutex, ms: u64) -> bool {
+    use parking_lot::lock_api::RawMutexTimed as _;
+    lock.try_lock_for(std::time::Duration::from_millis(ms))
+}
+/// Tries to lock, and lets others run if that fails.
+#[cfg(shuttle)]
+pub fn lock_for(lock: &RawMutex, _ms: u64) -> bool {
+    use parking_lot::lock_api::RawMutex as _;
+    let locked = lock.try_lock();
+    if !locked {
+        shuttle::thread::yield_now();
+    }
+    locked
+}
+
 /// Shuttle's locks in the clothes of parking_lot's.
 #[cfg(shuttle)]
 #[allow(missing_docs)]

@@ -8,6 +8,7 @@ use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
 use crate::keyspace::{Waiter, Watch};
+use crate::spec::Flags;
 
 /// CLIENT REPLY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +41,8 @@ pub enum Close {
 pub struct Queued {
     /// Its id in the command table.
     pub command: u16,
+    /// Its flags, in view of the script that it runs.
+    pub flags: Flags,
     /// Its arguments with the name.
     pub argv: Vec<Vec<u8>>,
 }

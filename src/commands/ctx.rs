@@ -9,6 +9,7 @@ use crate::keyspace::Db;
 use crate::keyspace::sample::Sampler;
 use crate::metrics::ThreadStats;
 use crate::resp::{Error, Out};
+use crate::script::Interpreters;
 
 /// The surroundings of one execution of a command. The parts are separate fields, so that a value borrowed from `db` can
 /// be written to `out`.
@@ -27,6 +28,8 @@ pub struct Ctx<'a> {
     pub stats: &'static ThreadStats,
     /// Random keys.
     pub samplers: &'a mut Vec<Sampler>,
+    /// Interpreters for scripts.
+    pub interpreters: &'a mut Interpreters,
 }
 
 impl<'a> Ctx<'a> {

@@ -20,6 +20,8 @@ pub mod bits {
     pub const SNAPSHOT: u32 = 1 << 4;
     /// The append-only file can not be written.
     pub const FILE: u32 = 1 << 5;
+    /// A script has run for longer than `busy-reply-threshold`: few commands are taken meanwhile.
+    pub const BUSY: u32 = 1 << 6;
 }
 
 /// The word.

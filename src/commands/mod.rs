@@ -77,19 +77,53 @@ pub struct Command {
     pub scope: Scope,
     /// Its subcommands, where it is a container.
     pub subs: &'static [&'static Command],
+    /// The script that it runs. `exec` does that, not the handler.
+    pub script: Option<ScriptKind>,
+}
+
+/// How a command says which script to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptKind {
+    /// By its text.
+    Text {
+        /// It may not write.
+        ro: bool,
+    },
+    /// By its hash.
+    Hash {
+        /// It may not write.
+        ro: bool,
+    },
+    /// A function by its name.
+    Function {
+        /// It may not write.
+        ro: bool,
+    },
+}
+
+impl ScriptKind {
+    /// Whether the script may not write.
+    pub fn read_only(self) -> bool {
+        let (ScriptKind::Text { ro } | ScriptKind::Hash { ro } | ScriptKind::Function { ro }) = self;
+        ro
+    }
 }
 
 impl Command {
     /// A command. It locks its keys if it has any.
     pub const fn new(meta: Meta, run: Handler) -> Command {
         let scope = if meta.keys.is_empty() { Scope::None } else { Scope::Keys };
-        Command { meta, run, scope, subs: &[] }
+        Command { meta, run, scope, subs: &[], script: None }
+    }
+    /// A command that runs a script under the locks of the keys that it declares.
+    pub const fn of_script(meta: Meta, kind: ScriptKind, scope: Scope) -> Command {
+        Command { meta, run: run_elsewhere, scope, subs: &[], script: Some(kind) }
     }
     /// A command that is nothing without a subcommand.
     pub const fn container(mut meta: Meta, subs: &'static [&'static Command]) -> Command {
         // What a subcommand does is in its own categories.
         meta.acl = Cat::SLOW;
-        Command { meta, run: without_subcommand, scope: Scope::None, subs }
+        Command { meta, run: without_subcommand, scope: Scope::None, subs, script: None }
     }
     /// A command that has subcommands, and also does something where none is named.
     pub const fn subs(mut self, subs: &'static [&'static Command]) -> Command {
@@ -101,6 +135,11 @@ impl Command {
         self.scope = scope;
         self
     }
+}
+
+/// Never called: `exec` runs scripts.
+fn run_elsewhere(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
+    Err(Error::arity(cx.entry.command.meta.name))
 }
 
 /// Never reached by a client: the arity of a container asks for a subcommand, and an unknown one is refused earlier.

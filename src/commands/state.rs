@@ -1,7 +1,7 @@
 //! What all parts of the running server share.
 
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
 use super::gate::Gate;
@@ -21,6 +21,7 @@ use crate::metrics::{CommandLog, Metrics, Rates, Spikes};
 use crate::persist::rdb::{self, file::History};
 use crate::pubsub::PubSub;
 use crate::repl::Replication;
+use crate::script::{Libraries, Running, Scripts};
 use crate::types::Limits;
 
 /// Indexes into [`Server::rates`].
@@ -79,6 +80,14 @@ pub struct Server {
     pub repl: Replication,
     /// The cluster.
     pub cluster: Cluster,
+    /// The scripts by hash.
+    pub scripts: Scripts,
+    /// The libraries of functions.
+    pub libraries: Libraries,
+    /// Scripts that keep others waiting.
+    pub running: Running,
+    /// Bytes that interpreters use: for scripts, and for functions.
+    pub interpreter_memory: [AtomicUsize; 2],
     /// Snapshots on disk.
     pub snapshots: Snapshots,
     /// The append-only file.
@@ -132,6 +141,10 @@ impl Server {
             gate: Gate::default(),
             repl,
             cluster: Cluster::default(),
+            scripts: Scripts::default(),
+            libraries: Libraries::default(),
+            running: Running::default(),
+            interpreter_memory: Default::default(),
             snapshots: Snapshots::new(clock::now_ms()),
             aof: Aof::default(),
             loading: Loading::default(),
@@ -177,6 +190,13 @@ impl Server {
         let file = self.aof.writer().map_or(0, |w| w.pending());
         (self.repl.log.surplus() + file) as usize
     }
+    /// Bytes that the Lua code of one interpreter may use.
+    pub fn script_memory_limit(&self) -> usize {
+        match self.config.script_memory_limit() {
+            0 => usize::MAX,
+            n => n,
+        }
+    }
     /// Changes of the data since the start.
     pub fn dirty(&self) -> u64 {
         self.metrics.sum(|t| &t.changes)
@@ -215,7 +235,7 @@ impl Server {
                 ("aof-base", u8::from(aof_base).to_string()),
             ],
             sizes: dbs.map(|db| (self.metrics.keys(db), self.metrics.expires(db))).collect(),
-            functions: Vec::new(),
+            functions: self.libraries.all().iter().map(|l| l.text.clone()).collect(),
         }
     }
     /// Ends the server: no further commands, connections close, the process exits with 0.

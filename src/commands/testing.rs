@@ -92,6 +92,7 @@ impl Bench {
             entry,
             stats: SERVER.metrics.thread(),
             samplers: &mut Vec::new(),
+            interpreters: &mut Default::default(),
         };
         if let Err(e) = (entry.command.run)(&mut cx, args) {
             out.clear();

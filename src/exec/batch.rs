@@ -27,6 +27,10 @@ impl Worker {
     /// Executes the requests of a turn in order. Returns how many were executed and why it stopped.
     pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
         self.trusted = session.internal;
+        self.held.set_patient(session.internal);
+        if self.has_put_off() {
+            self.catch_up();
+        }
         self.refresh();
         self.fx.ignore_expiry = session.primary || session.replaying;
         let mut now = turn.now;

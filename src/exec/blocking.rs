@@ -7,10 +7,51 @@ use super::single::{Locks, slices};
 use crate::base::clock;
 use crate::clients::{Session, flags};
 use crate::commands::ctx::write_null;
-use crate::keyspace::{Located, WaitRequest, Waiter};
+use crate::keyspace::{Located, WaitRequest, Waiter, Watch};
 use crate::resp::{Out, Proto};
 
+/// What is to be done once no script keeps the locks any more.
+#[derive(Default)]
+pub(super) struct PutOff {
+    ready: Vec<(usize, Vec<u8>)>,
+    waiters: Vec<Arc<Waiter>>,
+    watches: Vec<(Vec<(usize, Vec<u8>)>, Arc<Watch>)>,
+}
+
 impl Worker {
+    /// Does what was put off. Nothing is locked.
+    pub(super) fn catch_up(&mut self) {
+        if self.server.running.any() {
+            return;
+        }
+        let PutOff { ready, waiters, watches } = std::mem::take(&mut self.put_off);
+        for waiter in waiters {
+            self.unqueue(&waiter, clock::now_ms());
+        }
+        for (keys, watch) in watches {
+            self.unwatch(keys, watch, clock::now_ms());
+        }
+        self.serve(ready);
+    }
+    /// Whether anything was put off.
+    pub(super) fn has_put_off(&self) -> bool {
+        let p = &self.put_off;
+        !(p.ready.is_empty() && p.waiters.is_empty() && p.watches.is_empty())
+    }
+    /// Ends watches.
+    pub(super) fn unwatch(&mut self, keys: Vec<(usize, Vec<u8>)>, watch: Arc<Watch>, now: i64) {
+        self.slots.clear();
+        self.slots.extend(keys.iter().map(|(_, k)| Located::of(k).slot));
+        self.take(Locks::Slots);
+        if self.denied {
+            return self.put_off.watches.push((keys, watch));
+        }
+        for (index, key) in keys {
+            self.db(index, now).unwatch(&key, &watch);
+        }
+        self.unlock();
+    }
+
     /// Turns the wish of the command that just ran into a wait. The locks of its keys are held.
     pub(super) fn begin_wait(&mut self, session: &mut Session, argv: &[&[u8]], now: i64, out: &mut Out) {
         let Some(block) = session.block.take() else { return };
@@ -59,6 +100,10 @@ impl Worker {
             self.slots.clear();
             self.slots.push(Located::of(&key).slot);
             self.take(Locks::Slots);
+            if self.denied {
+                self.put_off.ready.push((db, key));
+                continue;
+            }
             let waiters = self.db(db, now).waiters(&key);
             self.unlock();
             for waiter in waiters {
@@ -78,6 +123,10 @@ impl Worker {
         let mut out = Out::new(if waiter.resp3 { Proto::Resp3 } else { Proto::Resp2 });
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
+        if self.denied {
+            waiter.put_back();
+            return self.put_off.ready.extend(waiter.keys.iter().map(|k| (waiter.db, k.clone())));
+        }
         self.parts().call(&mut session, entry, &argv, first, now, &mut out);
         let again = session.block.take().is_some();
         // The state changes while the locks are held: a key that appears afterwards finds the waiter waiting.
@@ -96,14 +145,20 @@ impl Worker {
 
     /// After a wait ended, however it did: takes the waiter out of the queues.
     pub fn forget_waiter(&mut self, waiter: &Arc<Waiter>, now: i64) {
+        self.unqueue(waiter, now);
+        self.server.registry.count_blocked(false);
+    }
+    fn unqueue(&mut self, waiter: &Arc<Waiter>, now: i64) {
         self.slots.clear();
         self.slots.extend(waiter.keys.iter().map(|k| Located::of(k).slot));
         self.take(Locks::Slots);
+        if self.denied {
+            return self.put_off.waiters.push(waiter.clone());
+        }
         let mut db = self.db(waiter.db, now);
         for key in &waiter.keys {
             db.forget_waiter(key, waiter);
         }
         self.unlock();
-        self.server.registry.count_blocked(false);
     }
 }

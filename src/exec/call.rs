@@ -7,7 +7,7 @@ use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
 use crate::config::Config;
 use crate::keyspace::sample::Sampler;
-use crate::keyspace::{Db, Effects, Held, Located, Target, Tuning};
+use crate::keyspace::{Db, Effects, Held, Located, Tuning};
 use crate::metrics::{LogKind, METERED, ThreadStats, commandlog};
 use crate::resp::{Arg, Error, Out};
 use crate::spec::Flags;
@@ -73,6 +73,10 @@ pub(super) struct Parts<'a> {
     /// When the last command ended, in raw ticks. Commands that are executed together take this for their start, which
     /// saves every second look at the clock.
     pub tick: Option<u64>,
+    pub scripts: &'a mut super::script::Scripts,
+    /// The state of the server and of the cluster, as the worker knows them.
+    pub gate: u32,
+    pub view: &'a Option<std::sync::Arc<crate::cluster::View>>,
 }
 
 impl Worker {
@@ -108,6 +112,9 @@ impl Worker {
             thresholds: self.thresholds,
             samplers: &mut self.samplers,
             tick: None,
+            scripts: &mut self.scripts,
+            gate: self.gate,
+            view: &self.view,
         }
     }
     /// The database `index`, for work outside of a command.
@@ -135,10 +142,20 @@ impl Parts<'_> {
         self.fx.dirty = 0;
         self.fx.replaced = false;
         let db_index = session.db;
-        let mut db = Db::new(self.server.keyspace, self.held, db_index, now, self.fx, self.stats, self.tuning, first);
-        db.no_touch = session.no_touch;
-        let mut cx = Ctx { db, out, session, server: self.server, entry, stats: self.stats, samplers: self.samplers };
-        let result = (entry.command.run)(&mut cx, argv);
+        let result = match entry.command.script {
+            None => {
+                let Parts { server, held, fx, stats, tuning, samplers, scripts, .. } = self;
+                let mut db = Db::new(server.keyspace, held, db_index, now, fx, stats, *tuning, first);
+                db.no_touch = session.no_touch;
+                let interpreters = &mut scripts.interpreters;
+                let mut cx = Ctx { db, out, session, server, entry, stats, samplers, interpreters };
+                (entry.command.run)(&mut cx, argv)
+            }
+            Some(kind) => self.script(kind, session, argv, now, out),
+        };
+        if self.scripts.wants_all {
+            return;
+        }
         let failed = match result {
             Ok(()) => out.is_error_since(mark),
             Err(e) => {
@@ -180,7 +197,7 @@ impl Parts<'_> {
     /// The command's effect for the log: what its handler said, or the command itself.
     fn log(&mut self, db: usize, entry: &Entry, argv: &[&[u8]]) {
         if self.fx.dirty > 0 && !self.fx.replaced && entry.flags().any(Flags::WRITE.or(Flags::MAY_REPLICATE)) {
-            self.fx.log.push(db, argv, Target::All);
+            self.fx.push(db, argv);
         }
         if !self.fx.in_transaction {
             self.fx.log.close_group();

@@ -11,6 +11,10 @@ use crate::keyspace::{Db, Located};
 impl Worker {
     /// One expiry pass over this worker's share of the slots (`workers` share them). `hz` passes a second.
     pub fn expire(&mut self, workers: usize, hz: u64) {
+        if self.has_put_off() {
+            self.catch_up();
+        }
+        self.held.set_patient(false);
         // The primary of a replica says when keys go.
         if !self.server.switches.active_expire.load(Relaxed)
             || self.server.pause.is_set()

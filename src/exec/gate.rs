@@ -7,6 +7,22 @@ use crate::commands::lookup::Entry;
 use crate::resp::Error;
 use crate::spec::Flags;
 
+/// The last snapshot failed.
+pub(super) const MISCONF_RDB: Error = Error::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+     modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
+/// The append-only file can not be written.
+pub(super) const MISCONF_AOF: Error = Error::new("MISCONF Errors writing to the AOF file");
+/// Too few replicas are in step.
+pub(super) const NOREPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
+/// A write on a replica.
+pub(super) const READONLY: Error = Error::new("READONLY You can't write against a read only replica.");
+/// The data may be old.
+pub(super) const MASTERDOWN: Error =
+    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+
 impl Worker {
     /// Whether a plain command may run in the present state without being looked at closer.
     #[inline]
@@ -21,6 +37,10 @@ impl Worker {
         if session.primary && self.gate & bits::REPLICA == 0 {
             return Some(Error::new("ERR this node does not follow a primary any more"));
         }
+        if self.denied {
+            // A script keeps the locks.
+            return Some(self.server.running.refusal());
+        }
         if self.gate == 0 || session.internal {
             return None;
         }
@@ -29,27 +49,25 @@ impl Worker {
         let has = |bit| self.gate & bit != 0;
         let writes_or_pings = || writes() || entry.command.meta.name == "ping";
         if has(bits::SNAPSHOT) && !has(bits::REPLICA) && writes_or_pings() {
-            return Some(Error::new(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report \
-                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the \
-                 Redis logs for details about the RDB error.",
-            ));
+            return Some(MISCONF_RDB);
         }
         if has(bits::FILE) && !has(bits::REPLICA) && writes_or_pings() {
-            return Some(Error::new("MISCONF Errors writing to the AOF file"));
+            return Some(MISCONF_AOF);
         }
         if has(bits::FEW_REPLICAS) && !has(bits::REPLICA) && writes() {
-            return Some(Error::new("NOREPLICAS Not enough good replicas to write."));
+            return Some(NOREPLICAS);
         }
         if has(bits::REPLICA) && config.replica_read_only() && writes() {
-            return Some(Error::new("READONLY You can't write against a read only replica."));
+            return Some(READONLY);
         }
-        let lacks = |flag| !entry.flags().has(flag) || self.queues_without(session, entry, flag);
+        let lacks = |flag| !self.flags.has(flag) || self.queues_without(session, entry, flag);
         if has(bits::REPLICA) && has(bits::STALE) && !config.replica_serve_stale_data() && lacks(Flags::STALE) {
-            return Some(Error::new(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            ));
+            return Some(MASTERDOWN);
+        }
+        if has(bits::BUSY) && !self.server.running.any() {
+            // It has just ended.
+        } else if has(bits::BUSY) && !entry.flags().has(Flags::ALLOW_BUSY) {
+            return Some(self.server.running.refusal());
         }
         if has(bits::LOADING) && lacks(Flags::LOADING) {
             return Some(Error::new("LOADING Redis is loading the dataset in memory"));
@@ -60,9 +78,6 @@ impl Worker {
     /// With EXEC: whether a queued command lacks the flag.
     fn queues_without(&self, session: &Session, entry: &Entry, flag: Flags) -> bool {
         entry.command.meta.name == "exec"
-            && session
-                .multi
-                .as_ref()
-                .is_some_and(|m| m.queue.iter().any(|q| !self.server.lookup.get(q.command).flags().has(flag)))
+            && session.multi.as_ref().is_some_and(|m| m.queue.iter().any(|q| !q.flags.has(flag)))
     }
 }

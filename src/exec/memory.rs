@@ -51,6 +51,7 @@ impl Worker {
     /// Removes everything, without a word in the log: other data come in its place. Nothing is locked.
     pub fn flush_all(&mut self) {
         self.refresh();
+        self.held.set_patient(true);
         self.held.lock_all();
         let now = clock::now_ms();
         for index in 0..self.server.keyspace.databases() {
@@ -70,6 +71,7 @@ impl Worker {
         let now = clock::now_ms();
         let spare = aside.metrics.spare();
         let mut other = aside.keyspace.held();
+        self.held.set_patient(true);
         self.held.lock_all();
         other.lock_all();
         let databases = self.server.keyspace.databases();
@@ -99,6 +101,7 @@ impl Worker {
     pub fn evict(&mut self) {
         if self.server.config.maxmemory() > 0 && !self.server.pause.is_set() {
             self.refresh();
+            self.held.set_patient(false);
             self.make_room(clock::now_ms());
             self.server.keyspace.hooks.wake();
         }

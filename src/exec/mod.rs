@@ -20,6 +20,7 @@ mod gate;
 mod job;
 mod memory;
 mod route;
+mod script;
 mod single;
 mod transaction;
 
@@ -35,6 +36,7 @@ use crate::keyspace::expire::Walk;
 use crate::keyspace::sample::Sampler;
 use crate::keyspace::{Effects, Held, Tuning};
 use crate::metrics::ThreadStats;
+use crate::spec::Flags;
 
 /// Why a worker stopped before the last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,14 @@ pub struct Worker {
     view_version: u64,
     /// The commands of this turn come from a stream that the state of the server does not bar.
     trusted: bool,
+    /// The flags of the command that is being looked at.
+    flags: Flags,
+    /// What was put off because a script kept the locks.
+    put_off: blocking::PutOff,
+    /// A script kept the locks that were asked for last.
+    denied: bool,
+    /// Interpreters, and what scripts need.
+    scripts: script::Scripts,
     /// How much of the turn's buffer has gone on to this node's own followers.
     passed_on: usize,
 }
@@ -97,6 +107,10 @@ impl Worker {
             view: None,
             view_version: 0,
             trusted: false,
+            flags: Flags::NONE,
+            put_off: blocking::PutOff::default(),
+            denied: false,
+            scripts: script::Scripts::default(),
             passed_on: 0,
         }
     }

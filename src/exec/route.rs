@@ -5,11 +5,14 @@
 //! Texts and order of the checks: <https://valkey.io/topics/cluster-spec/#redirection-and-resharding>.
 
 use super::Worker;
+use super::call::Parts;
 use crate::base::slot;
 use crate::clients::Session;
 use crate::cluster::{NodeInfo, State, View};
+use crate::commands::Server;
 use crate::commands::cluster::endpoint;
 use crate::commands::lookup::Entry;
+use crate::keyspace::{Db, Located};
 use crate::resp::{Error, Out};
 use crate::spec::{Flags, KeyFlags};
 
@@ -28,6 +31,10 @@ pub(super) struct Moving {
     ask: Option<Error>,
 }
 
+/// The cluster does not work.
+pub(super) const DOWN: Error = Error::new("CLUSTERDOWN The cluster is down");
+/// The cluster does not work, and takes no writes.
+pub(super) const DOWN_READONLY: Error = Error::new("CLUSTERDOWN The cluster is down and only accepts read commands");
 const TRYAGAIN: Error = Error::new("TRYAGAIN Multiple keys request during rehashing of slot");
 
 /// The keys of a command or transaction, as far as routing goes.
@@ -69,12 +76,43 @@ impl Worker {
     #[inline]
     pub(super) fn route(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> Result<Route, Error> {
         match &self.view {
-            Some(view) if !session.internal => self.route_by(view, session, entry, argv),
+            Some(view) if !session.internal => {
+                let writes = self.does(session, entry, Flags::WRITE);
+                Router { server: self.server, view }.route(session, entry, argv, writes)
+            }
             _ => Ok(Route::Here),
         }
     }
 
-    fn route_by(&self, view: &View, session: &Session, entry: &Entry, argv: &[&[u8]]) -> Result<Route, Error> {
+    /// Sends a client elsewhere. A transaction is gone then, or fails at its EXEC.
+    #[cold]
+    pub(super) fn redirect(
+        &mut self,
+        session: &mut Session,
+        entry: &'static Entry,
+        e: &Error,
+        now: i64,
+        out: &mut Out,
+    ) {
+        if entry.command.meta.name == "exec" {
+            self.end_transaction(session, now);
+            self.parts().reject(session, None, e, out);
+        } else {
+            self.parts().reject(session, Some(entry), e, out);
+        }
+    }
+}
+
+/// Knows where commands run.
+pub(super) struct Router<'a> {
+    pub server: &'static Server,
+    pub view: &'a View,
+}
+
+impl Router<'_> {
+    /// Where a command is to run; the error is a redirection or a refusal.
+    pub(super) fn route(&self, session: &Session, entry: &Entry, argv: &[&[u8]], writes: bool) -> Result<Route, Error> {
+        let view = self.view;
         let config = self.server.config;
         let moves = !view.migrating().is_empty() || !view.importing().is_empty();
         let mut wanted = Wanted::default();
@@ -105,13 +143,12 @@ impl Worker {
         if wanted.crossed {
             return Err(Error::new("CROSSSLOT Keys in request don't hash to the same slot"));
         }
-        let writes = self.does(session, entry, Flags::WRITE);
         if view.state != State::Ok && !(wanted.channels && config.cluster_allow_pubsubshard_when_down()) {
             if !config.cluster_allow_reads_when_down() {
-                return Err(Error::new("CLUSTERDOWN The cluster is down"));
+                return Err(DOWN);
             }
             if writes {
-                return Err(Error::new("CLUSTERDOWN The cluster is down and only accepts read commands"));
+                return Err(DOWN_READONLY);
             }
         }
         let migrates = entry.command.meta.name == "migrate";
@@ -147,11 +184,13 @@ impl Worker {
         let host = endpoint(self.server, to, ipv6);
         Error::owned(format!("{word} {slot} {host}:{}", to.client_port(false)))
     }
+}
 
+impl Parts<'_> {
     /// Whether the keys of a slot on the move are here. The command's locks are held.
     pub(super) fn settle(&mut self, route: &Route, db: usize, now: i64) -> Result<(), Error> {
         let Route::IfPresent(moving) = route else { return Ok(()) };
-        let db = self.db(db, now);
+        let db = Db::new(self.server.keyspace, self.held, db, now, self.fx, self.stats, self.tuning, Located::NONE);
         let present = moving.keys.iter().filter(|key| db.exists(key)).count();
         if present == moving.keys.len() {
             return Ok(());
@@ -161,24 +200,6 @@ impl Worker {
             Some(ask) => Err(ask.clone()),
             None if moving.keys.len() > 1 => Err(TRYAGAIN),
             None => Ok(()),
-        }
-    }
-
-    /// Sends a client elsewhere. A transaction is gone then, or fails at its EXEC.
-    #[cold]
-    pub(super) fn redirect(
-        &mut self,
-        session: &mut Session,
-        entry: &'static Entry,
-        e: &Error,
-        now: i64,
-        out: &mut Out,
-    ) {
-        if entry.command.meta.name == "exec" {
-            self.end_transaction(session, now);
-            self.parts().reject(session, None, e, out);
-        } else {
-            self.parts().reject(session, Some(entry), e, out);
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
 use crate::commands::lookup::Entry;
 use crate::commands::redact::redact;
 use crate::commands::server::monitor;
-use crate::commands::{Scope, transactions};
+use crate::commands::{Scope, ScriptKind, transactions};
 use crate::keyspace::Located;
 use crate::metrics::METERED;
 use crate::resp::{Error, Out};
+use crate::script::{cache, flags};
 use crate::spec::Flags;
 
 /// The locks that a command or transaction asks for.
@@ -98,6 +99,7 @@ impl Worker {
             self.refuse(session, entry, &Error::arity(meta.name), now, out);
             return true;
         }
+        self.flags = self.flags_of(entry, argv);
         if let Err(e) = self.permitted(session, entry, out) {
             self.refuse(session, entry, &e, now, out);
             return true;
@@ -109,7 +111,8 @@ impl Worker {
                 return true;
             }
         };
-        if !session.internal && !self.make_room(now) && self.does(session, entry, Flags::DENYOOM) {
+        self.scripts.oom = !session.internal && !self.make_room(now);
+        if self.scripts.oom && self.does(session, entry, Flags::DENYOOM) {
             self.refuse(session, entry, &Error::OOM, now, out);
             return true;
         }
@@ -124,7 +127,8 @@ impl Worker {
             let bytes: usize = argv.iter().map(|a| a.len()).sum();
             if let Some(multi) = &mut session.multi {
                 multi.bytes += bytes + argv.len() * 24;
-                multi.queue.push(Queued { command: entry.id, argv: argv.iter().map(|a| a.to_vec()).collect() });
+                let argv = argv.iter().map(|a| a.to_vec()).collect();
+                multi.queue.push(Queued { command: entry.id, flags: self.flags, argv });
             }
             session.publish_multi();
             out.raw(b"+QUEUED\r\n");
@@ -158,13 +162,26 @@ impl Worker {
                 }
             }
             if let Route::IfPresent(_) = route
-                && let Err(e) = self.settle(&route, session.db, now)
+                && let Err(e) = self.parts().settle(&route, session.db, now)
             {
                 self.unlock();
                 self.redirect(session, entry, &e, now, out);
                 return true;
             }
             self.parts().call(session, entry, argv, first, now, out);
+            if std::mem::take(&mut self.scripts.wants_all) {
+                // A script that touches keys that it did not declare: from the start, with everything locked.
+                self.unlock();
+                if !self.take(Locks::All) {
+                    self.look_at_state();
+                    if let Some(e) = self.barred(session, entry) {
+                        self.unlock();
+                        self.refuse(session, entry, &e, now, out);
+                        return true;
+                    }
+                }
+                self.parts().call(session, entry, argv, first, now, out);
+            }
             if session.block.is_some() {
                 self.begin_wait(session, argv, now, out);
             }
@@ -210,10 +227,24 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether the command, or with EXEC one of those that it runs, has any of these flags.
+    /// The flags of a command, in view of what the script says of itself that it runs.
+    fn flags_of(&self, entry: &Entry, argv: &[&[u8]]) -> Flags {
+        let server = self.server;
+        let script = match entry.command.script {
+            None => return entry.flags(),
+            Some(ScriptKind::Text { .. }) => flags::of_script(argv[1]).ok().map(|f| f.0),
+            Some(ScriptKind::Hash { .. }) => {
+                cache::sha_of(argv[1]).and_then(|s| server.scripts.get(&s)).map(|s| s.flags)
+            }
+            Some(ScriptKind::Function { .. }) => server.libraries.function(argv[1]).map(|(l, n)| l.functions[n].flags),
+        };
+        script.map_or(entry.flags(), |s| s.of_command(entry.flags()))
+    }
+
+    /// Whether the command that is being looked at, or with EXEC one of those that it runs, has any of these flags.
     pub(super) fn does(&self, session: &Session, entry: &Entry, flags: Flags) -> bool {
-        let queued = |m: &Multi| m.queue.iter().any(|q| self.server.lookup.get(q.command).flags().any(flags));
-        entry.flags().any(flags) || entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued)
+        let queued = |m: &Multi| m.queue.iter().any(|q| q.flags.any(flags));
+        self.flags.any(flags) || entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued)
     }
 
     fn is_held_back(&self, session: &Session, entry: &Entry, now: i64) -> bool {
@@ -244,6 +275,10 @@ impl Worker {
         let mut scope = entry.command.scope;
         if let Scope::Dynamic(by) = scope {
             scope = by(argv);
+        }
+        if in_transaction && entry.command.script.is_some() {
+            // It can not be stopped and begin again.
+            return Locks::All;
         }
         match scope {
             Scope::None => Locks::None,
@@ -277,17 +312,21 @@ impl Worker {
     /// Takes locks. False if the state of the server or the cluster has changed since it was last looked at: what depends on it is to
     /// be checked again.
     pub(super) fn take(&mut self, locks: Locks) -> bool {
+        self.denied = false;
         match locks {
             Locks::None => {}
             Locks::Slots => {
                 let mut slots = std::mem::take(&mut self.slots);
-                self.held.lock(&mut slots);
-                if METERED {
+                self.denied = !self.held.lock(&mut slots);
+                if METERED && !self.denied {
                     self.held.note_use(&slots);
                 }
                 self.slots = slots;
             }
-            Locks::All => self.held.lock_all(),
+            Locks::All => self.denied = !self.held.lock_all(),
+        }
+        if self.denied {
+            return false;
         }
         // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
         self.fx.logging = self.server.keyspace.hooks.logging();
@@ -296,7 +335,8 @@ impl Worker {
 
     #[cold]
     pub(super) fn show_monitors(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
-        if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) {
+        let shows_itself = entry.command.script.is_some();
+        if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) && !shows_itself {
             return;
         }
         self.show(session, entry, argv);

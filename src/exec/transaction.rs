@@ -54,7 +54,7 @@ impl Worker {
             let Some(again) = session.multi.take() else { return };
             multi = again;
         }
-        if let Err(e) = self.settle(&route, session.db, now) {
+        if let Err(e) = self.parts().settle(&route, session.db, now) {
             self.unlock();
             return self.redirect(session, entry, &e, now, out);
         }
@@ -74,6 +74,7 @@ impl Worker {
         for q in &multi.queue {
             let e = self.server.lookup.get(q.command);
             let argv = slices(&q.argv);
+            self.flags = q.flags;
             if self.server.registry.has_monitors() {
                 self.show_monitors(session, e, &argv);
             }
@@ -103,12 +104,9 @@ impl Worker {
     pub fn end_transaction(&mut self, session: &mut Session, now: i64) {
         session.multi = None;
         if !session.watched.is_empty() {
-            self.slots.clear();
-            self.add_watched(session);
-            self.take(Locks::Slots);
-            let mut db = self.db(session.db, now);
-            forget_watches(&mut db, session);
-            self.unlock();
+            let keys = std::mem::take(&mut session.watched);
+            let watch = std::mem::take(&mut session.watch);
+            self.unwatch(keys, watch, now);
         }
         session.publish_multi();
     }

@@ -504,6 +504,10 @@ impl<'a> Db<'a> {
         let at = self.locate(key);
         self.touched(&at, key);
     }
+    /// Something that is no key was changed: the command counts as a write.
+    pub fn changed(&mut self) {
+        self.fx.dirty += 1;
+    }
     #[inline]
     fn touched(&mut self, at: &Located, key: &[u8]) {
         if self.held.extra(at.slot).is_some() {
@@ -587,20 +591,22 @@ impl<'a> Db<'a> {
         self.held
     }
     /// Runs `f` on one slot of this database, locking it for the time if it is not locked already. What it removed is
-    /// logged before the lock is dropped.
-    pub fn with_slot<R>(&mut self, slot: u16, f: impl FnOnce(&mut Db<'_>) -> R) -> R {
+    /// logged before the lock is dropped. `None` if a script keeps the slot from those who do not wait for it.
+    pub fn with_slot<R>(&mut self, slot: u16, f: impl FnOnce(&mut Db<'_>) -> R) -> Option<R> {
         if self.held.has(slot) {
-            return f(self);
+            return Some(f(self));
         }
         debug_assert!(self.held.is_empty(), "slot by slot, or all");
-        self.held.lock(&mut [slot]);
+        if !self.held.lock(&mut [slot]) {
+            return None;
+        }
         self.fx.logging = self.ks.hooks.logging();
         let result = f(self);
         if !self.fx.log.is_empty() && !self.fx.in_transaction {
             self.ks.hooks.append(&mut self.fx.log);
         }
         self.held.unlock();
-        result
+        Some(result)
     }
     /// Whether the database was ever used.
     pub fn is_used(&self) -> bool {

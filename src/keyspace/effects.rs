@@ -143,7 +143,7 @@ pub fn encode_request(argv: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// What follows from a command.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Effects {
     /// Changes so far. A command that leaves it alone was no write.
     pub dirty: u64,
@@ -171,6 +171,32 @@ pub struct Effects {
     pub invalidated: Vec<Vec<u8>>,
     /// A whole database changed.
     pub flushed: bool,
+    /// Where effects go: to the append-only file (1), to replicas (2). A script can choose.
+    pub mask: u8,
+}
+
+/// The [`Effects::mask`] of effects that go everywhere.
+pub const EVERYWHERE: u8 = 3;
+
+impl Default for Effects {
+    fn default() -> Effects {
+        Effects {
+            dirty: 0,
+            notify_mask: 0,
+            events: Vec::new(),
+            ready: Vec::new(),
+            logging: false,
+            log: LogBuf::default(),
+            in_transaction: false,
+            replaced: false,
+            keep_expired: false,
+            ignore_expiry: false,
+            tracking: false,
+            invalidated: Vec::new(),
+            flushed: false,
+            mask: EVERYWHERE,
+        }
+    }
 }
 
 impl Effects {
@@ -183,12 +209,22 @@ impl Effects {
     pub fn replace(&mut self, db: usize, argv: &[&[u8]]) {
         self.replaced = true;
         if self.logging {
-            self.log.push(db, argv, Target::All);
+            self.push(db, argv);
         }
+    }
+    /// Logs a command, where effects are to go now.
+    pub fn push(&mut self, db: usize, argv: &[&[u8]]) {
+        let to = match self.mask {
+            EVERYWHERE => Target::All,
+            1 => Target::File,
+            2 => Target::Replicas,
+            _ => return,
+        };
+        self.log.push(db, argv, to);
     }
     /// Passes a command on to replicas that changes no data.
     pub fn share(&mut self, db: usize, argv: &[&[u8]]) {
-        if self.logging {
+        if self.logging && self.mask & 2 != 0 {
             self.log.push(db, argv, Target::Replicas);
         }
     }

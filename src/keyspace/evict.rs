@@ -78,10 +78,11 @@ impl Evictor {
             while let Some(best) = self.pool.pop() {
                 let mut gone = false;
                 on(best.db, &mut |db| {
-                    gone = db.with_slot(key_slot(&best.key), |db| {
+                    let done = db.with_slot(key_slot(&best.key), |db| {
                         let fits = db.peek(&best.key).is_some_and(|e| !policy.volatile || e.expiry() != NO_EXPIRY);
                         fits && db.evict(&best.key)
                     });
+                    gone = done == Some(true);
                 });
                 if gone {
                     return true;

@@ -83,6 +83,8 @@ pub fn pass(db: &mut Db<'_>, walk: &mut Walk, share: (usize, usize), budget_ns: 
                 }
                 walk.pos == 0
             });
+            // If a script keeps it: another time.
+            let finished = finished.unwrap_or(true);
             if clock::mono_ns() - start > budget_ns {
                 done.cut_short = true;
                 if finished {

@@ -88,6 +88,10 @@ impl Keyspace {
         }
         sizes
     }
+    /// Says whether scripts keep others from their slots for long.
+    pub fn set_busy(&self, on: bool) {
+        self.slots.set_busy(on);
+    }
     /// A set of locks for one thread.
     pub fn held(&self) -> Held {
         Held::new(self.slots)

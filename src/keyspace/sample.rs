@@ -30,7 +30,7 @@ impl Sampler {
         }
         self.sums.reserve(SLOTS);
         for slot in 0..SLOTS as u16 {
-            self.total += db.with_slot(slot, |db| db.slot_len(slot) as u64);
+            self.total += db.with_slot(slot, |db| db.slot_len(slot) as u64).unwrap_or(0);
             self.sums.push(self.total);
         }
     }

@@ -12,11 +12,11 @@
 
 use parking_lot::lock_api::RawMutex as _;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 
 use super::entry::Entry;
 use super::waiters::Extra;
-use crate::base::sync::RawMutex;
+use crate::base::sync::{RawMutex, lock_for};
 use crate::types::dict::Dict;
 
 /// How many hash slots there are.
@@ -42,7 +42,26 @@ pub(super) struct Slots {
     others: Box<[AtomicPtr<Tables>]>,
     /// How often a lock was not free, and for how long it was waited for, ns. Written by those who wait, and by nobody else.
     waits: [AtomicU64; 2],
+    /// Scripts have run for so long that nobody shall wait for them who can do without.
+    busy: AtomicBool,
+    /// A script holds slots and waits for another, out of order: whoever waits with slots in hand lets them go.
+    urgent: AtomicBool,
 }
+
+/// How waiting for a slot ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Locked,
+    /// Everything in hand is to go, and to be asked for again.
+    LetGo,
+    /// A script keeps it.
+    Denied,
+}
+
+/// How long one try to get a slot lasts, ms.
+const TRY_MS: u64 = 5;
+/// Tries of a script that waits out of order while another one does.
+const URGENT_TRIES: usize = 20;
 
 // SAFETY: rule 2: tables and extras are reached only under the slot's lock.
 unsafe impl Sync for Slots {}
@@ -61,6 +80,8 @@ impl Slots {
             slots: (0..SLOTS).map(slot).collect(),
             others: (1..databases).map(|_| AtomicPtr::default()).collect(),
             waits: Default::default(),
+            busy: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
         }
     }
     /// How often somebody found a slot locked, and how long all of them waited together, ns.
@@ -73,11 +94,26 @@ impl Slots {
     }
     #[cold]
     #[inline(never)]
-    fn wait_for(&self, slot: usize) {
+    fn wait_for(&self, slot: usize, holds: bool, patient: bool) -> Wait {
         let start = crate::base::clock::mono_ns();
-        self.slots[slot].lock.lock();
+        let end = loop {
+            if lock_for(&self.slots[slot].lock, TRY_MS) {
+                break Wait::Locked;
+            }
+            if holds && self.urgent.load(Acquire) {
+                break Wait::LetGo;
+            }
+            if !patient && self.busy.load(Acquire) {
+                break Wait::Denied;
+            }
+        };
         self.waits[0].fetch_add(1, Relaxed);
         self.waits[1].fetch_add(crate::base::clock::mono_ns().saturating_sub(start), Relaxed);
+        end
+    }
+    /// Says whether scripts keep others from their slots for long.
+    pub(super) fn set_busy(&self, on: bool) {
+        self.busy.store(on, Release);
     }
     pub(super) fn databases(&self) -> usize {
         self.others.len() + 1
@@ -135,15 +171,23 @@ pub struct Held {
     /// The locked slots, ascending. Empty when `all`.
     list: Vec<u16>,
     all: bool,
+    /// Waits also for scripts that take long.
+    patient: bool,
 }
 
 impl Held {
     pub(super) fn new(slots: &'static Slots) -> Held {
-        Held { slots, bits: Box::new([0; SLOTS / 64]), list: Vec::new(), all: false }
+        Held { slots, bits: Box::new([0; SLOTS / 64]), list: Vec::new(), all: false, patient: true }
     }
-    /// Locks these slots, in any order and with repetitions. Nothing may be held.
+    /// Whether it waits also for scripts that take long.
     #[inline]
-    pub fn lock(&mut self, slots: &mut [u16]) {
+    pub fn set_patient(&mut self, patient: bool) {
+        self.patient = patient;
+    }
+    /// Locks these slots, in any order and with repetitions. Nothing may be held. False if a script keeps one of them and
+    /// this one is impatient: nothing is held then.
+    #[inline]
+    pub fn lock(&mut self, slots: &mut [u16]) -> bool {
         debug_assert!(self.list.is_empty() && !self.all, "locks are taken all at once");
         // Insertion sort: a handful of numbers, as a rule.
         if slots.len() <= 32 {
@@ -157,21 +201,42 @@ impl Held {
         } else {
             slots.sort_unstable();
         }
-        let mut last = u32::MAX;
-        for &slot in slots.iter() {
+        let (mut last, mut at) = (u32::MAX, 0);
+        while let Some(&slot) = slots.get(at) {
+            at += 1;
             if u32::from(slot) != last {
-                self.take(slot);
                 last = u32::from(slot);
+                let end = self.take(slot);
+                if end != Wait::Locked {
+                    if !self.retreat(end) {
+                        return false;
+                    }
+                    (last, at) = (u32::MAX, 0);
+                }
             }
         }
+        true
+    }
+    /// Lets everything go. Whether to begin again, which is when nobody is in urgent need any more.
+    #[cold]
+    fn retreat(&mut self, why: Wait) -> bool {
+        self.unlock();
+        while why == Wait::LetGo && self.slots.urgent.load(Acquire) {
+            crate::base::clock::pause_us(200);
+        }
+        why == Wait::LetGo
     }
     #[inline]
-    fn take(&mut self, slot: u16) {
+    fn take(&mut self, slot: u16) -> Wait {
         if !self.slots.slots[slot as usize].lock.try_lock() {
-            self.slots.wait_for(slot as usize);
+            let end = self.slots.wait_for(slot as usize, !self.list.is_empty(), self.patient);
+            if end != Wait::Locked {
+                return end;
+            }
         }
         self.bits[slot as usize / 64] |= 1 << (slot % 64);
         self.list.push(slot);
+        Wait::Locked
     }
     /// Counts that a command names keys of these slots, which are held; one that stands there twice counts twice.
     #[inline]
@@ -181,16 +246,28 @@ impl Held {
             uses.store(uses.load(Relaxed).wrapping_add(1), Relaxed);
         }
     }
-    /// Locks every slot: the holder has the keyspace for itself.
-    pub fn lock_all(&mut self) {
+    /// Locks every slot: the holder has the keyspace for itself. False as with [`Held::lock`].
+    pub fn lock_all(&mut self) -> bool {
         debug_assert!(self.list.is_empty() && !self.all, "locks are taken all at once");
-        for (at, s) in self.slots.slots.iter().enumerate() {
-            if !s.lock.try_lock() {
-                self.slots.wait_for(at);
+        let mut at = 0;
+        while at < SLOTS {
+            if !self.slots.slots[at].lock.try_lock() {
+                let end = self.slots.wait_for(at, at > 0, self.patient);
+                if end != Wait::Locked {
+                    // So far they are not in the list.
+                    self.list.extend(0..at as u16);
+                    if !self.retreat(end) {
+                        return false;
+                    }
+                    at = 0;
+                    continue;
+                }
             }
+            at += 1;
         }
         self.bits.fill(u64::MAX);
         self.all = true;
+        true
     }
     /// Locks one more slot beside those that are held, if it is greater than all of them or free at once; says whether
     /// it was.
@@ -199,16 +276,44 @@ impl Held {
             return true;
         }
         if self.list.last().is_none_or(|last| *last < slot) {
-            self.take(slot);
-            return true;
+            return self.take(slot) == Wait::Locked;
         }
-        if !self.slots.slots[slot as usize].lock.try_lock() {
-            return false;
+        self.also_now(slot)
+    }
+    /// Locks one more slot beside those that are held, if it is free at once; says whether it was.
+    pub fn also_now(&mut self, slot: u16) -> bool {
+        let free = self.slots.slots[slot as usize].lock.try_lock();
+        if free {
+            self.insert(slot);
         }
+        free
+    }
+    fn insert(&mut self, slot: u16) {
         self.bits[slot as usize / 64] |= 1 << (slot % 64);
         let at = self.list.partition_point(|s| *s < slot);
         self.list.insert(at, slot);
-        true
+    }
+    /// Locks one more slot for a script that can not let go what it holds. Those who wait with slots in hand let theirs go
+    /// for it; commands that run end. False if it has to give way to another script in the same need.
+    pub fn also_urgent(&mut self, slot: u16) -> bool {
+        let (mut ours, mut tries) = (false, 0);
+        let locked = loop {
+            if lock_for(&self.slots.slots[slot as usize].lock, TRY_MS) {
+                break true;
+            }
+            ours = ours || self.slots.urgent.compare_exchange(false, true, AcqRel, Relaxed).is_ok();
+            tries += 1;
+            if !ours && tries >= URGENT_TRIES {
+                break false;
+            }
+        };
+        if locked {
+            self.insert(slot);
+        }
+        if ours {
+            self.slots.urgent.store(false, Release);
+        }
+        locked
     }
     /// Whether the slot is locked by us.
     #[inline]
@@ -217,7 +322,7 @@ impl Held {
     }
     /// Whether every slot is locked by us.
     pub fn has_all(&self) -> bool {
-        self.all
+        self.all || self.list.len() == SLOTS
     }
     /// Whether nothing is locked by us.
     pub fn is_empty(&self) -> bool {

@@ -212,9 +212,8 @@ fn has(s: Stack, name: &[u8], t: Type) -> bool {
 }
 
 fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
-    let clean = |text: &[u8]| -> Vec<u8> {
-        text.iter().map(|c| if matches!(c, b'\r' | b'\n') { b' ' } else { *c }).collect()
-    };
+    let clean =
+        |text: &[u8]| -> Vec<u8> { text.iter().map(|c| if matches!(c, b'\r' | b'\n') { b' ' } else { *c }).collect() };
     let own = s.top();
     if has(s, b"err", Type::String) {
         s.pop(1);

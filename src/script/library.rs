@@ -104,9 +104,10 @@ impl Library {
         self.text.get(self.skip..).unwrap_or_default()
     }
     fn memory(&self) -> usize {
-        let functions = self.functions.iter().map(|f| {
-            size_of::<Function>() + 2 * f.name.len() + f.description.as_ref().map_or(0, Vec::len) + 64
-        });
+        let functions = self
+            .functions
+            .iter()
+            .map(|f| size_of::<Function>() + 2 * f.name.len() + f.description.as_ref().map_or(0, Vec::len) + 64);
         size_of::<Library>() + self.text.len() + 2 * self.name.len() + functions.sum::<usize>()
     }
 }
@@ -334,9 +335,10 @@ fn flags_of(s: Stack) -> Option<ScriptFlags> {
             s.pop(1);
             break;
         }
-        let known = s.is_string(-1).then(|| s.bytes(-1).unwrap_or_default()).and_then(|name| {
-            ScriptFlags::NAMED.iter().find(|(_, n)| n.as_bytes().eq_ignore_ascii_case(name))
-        });
+        let known = s
+            .is_string(-1)
+            .then(|| s.bytes(-1).unwrap_or_default())
+            .and_then(|name| ScriptFlags::NAMED.iter().find(|(_, n)| n.as_bytes().eq_ignore_ascii_case(name)));
         s.pop(1);
         flags = flags.or(known?.0);
     }

@@ -8,8 +8,11 @@ pub const FUNCTIONS: &[(&str, Function)] =
     &[("pack", pack), ("unpack", unpack), ("unpack_one", unpack_one), ("unpack_limit", unpack_limit)];
 
 /// Its strings.
-pub const STRINGS: &[(&str, &str)] =
-    &[("_NAME", "cmsgpack"), ("_VERSION", "lua-cmsgpack 0.4.0"), ("_DESCRIPTION", "MessagePack C implementation for Lua")];
+pub const STRINGS: &[(&str, &str)] = &[
+    ("_NAME", "cmsgpack"),
+    ("_VERSION", "lua-cmsgpack 0.4.0"),
+    ("_DESCRIPTION", "MessagePack C implementation for Lua"),
+];
 
 /// Tables nested deeper are packed as nil.
 const MAX_NESTING: u32 = 16;
@@ -159,10 +162,7 @@ fn unpack_some(s: Stack, limit: i64, offset: i64) -> Returns {
     let data = s.check_bytes(1)?;
     let all = limit == 0 && offset == 0;
     if offset < 0 || limit < 0 {
-        return Err(s.error(format!(
-            "Invalid request to unpack with offset of {offset} and limit of {}.",
-            data.len()
-        )));
+        return Err(s.error(format!("Invalid request to unpack with offset of {offset} and limit of {}.", data.len())));
     }
     if offset as u64 > data.len() as u64 {
         return Err(s.error(format!("Start offset {offset} greater than input length {}.", data.len())));
@@ -212,9 +212,9 @@ impl<'a> Cursor<'a> {
     /// Unpacks one value onto the stack.
     fn value(&mut self, s: Stack, depth: u32) -> Result<(), Bad> {
         if depth > MAX_DEPTH || !s.reserve(4) {
-            return Err(Bad::Raised(s.error(
-                "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)",
-            )));
+            return Err(Bad::Raised(
+                s.error("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)"),
+            ));
         }
         let [mark] = self.word()?;
         match mark {

@@ -246,12 +246,18 @@ fn json_is_written_and_read_as_lua_cjson_does() {
         ("return cjson.encode({0.1, 1e20, 12345678901234567})", "$33 [0.1,1e+20,1.2345678901235e+16]"),
         ("return cjson.encode({[1] = 1, [3] = 3})", "$10 [1,null,3]"),
         ("return cjson.encode({[5] = 1, x = 1}) ~= nil", ":1"),
-        ("return select(2, pcall(cjson.encode, {[100] = 1}))", "$48 Cannot serialise table: excessively sparse array".trim()),
+        (
+            "return select(2, pcall(cjson.encode, {[100] = 1}))",
+            "$48 Cannot serialise table: excessively sparse array".trim(),
+        ),
         ("return select(2, pcall(cjson.encode, 0/0))", "$47 Cannot serialise number: must not be NaN or Inf"),
         ("return select(2, pcall(cjson.encode, redis.call))", "-"),
         ("return cjson.decode('[1,2,{\"a\":null}]')[3].a == cjson.null", ":1"),
         ("return cjson.decode('\"\\\\u00e9\\\\ud83d\\\\ude00\"')", "$6 é😀"),
-        ("return select(2, pcall(cjson.decode, '[1,2'))", "$67 Expected comma or array end but found T_END at character 5".trim()),
+        (
+            "return select(2, pcall(cjson.decode, '[1,2'))",
+            "$67 Expected comma or array end but found T_END at character 5".trim(),
+        ),
         ("return select(2, pcall(cjson.decode, '{'))", "-"),
         ("return select(2, pcall(cjson.decode, '[0x1F]'))[1]", ":31"),
         ("cjson.decode_invalid_numbers(false) return select(2, pcall(cjson.decode, '[0x1F]'))", "-"),
@@ -268,7 +274,9 @@ fn json_is_written_and_read_as_lua_cjson_does() {
         let (wanted, got) = match reply {
             "-" => continue_with(code, &got),
             // Lengths in front are not the point.
-            r => (r.split_once(' ').map_or(r, |x| x.1).to_owned(), got.split_once(' ').map_or(&*got, |x| x.1).to_owned()),
+            r => {
+                (r.split_once(' ').map_or(r, |x| x.1).to_owned(), got.split_once(' ').map_or(&*got, |x| x.1).to_owned())
+            }
         };
         assert_eq!(got, wanted, "{code}");
     }
@@ -298,16 +306,25 @@ fn msgpack_struct_and_bit_do_what_they_always_did() {
         ("return select(2, pcall(cmsgpack.unpack, '\\220\\255'))", "Missing bytes in input."),
         ("return select(2, pcall(cmsgpack.unpack, '\\193'))", "Bad data format in input."),
         ("return select(2, pcall(cmsgpack.unpack, string.rep('\\145', 100000)))", "-"),
-        ("return {struct.unpack('>hHi3s', struct.pack('>hHi3s', -2, 65535, -3, 'abc'))}", "*5 :-2 :65535 :-3 $3 abc :12"),
+        (
+            "return {struct.unpack('>hHi3s', struct.pack('>hHi3s', -2, 65535, -3, 'abc'))}",
+            "*5 :-2 :65535 :-3 $3 abc :12",
+        ),
         ("return struct.size('!8bi8')", ":16"),
         ("return select(2, pcall(struct.unpack, 'i99', 'x'))", "integral size 99 is larger than limit of 32"),
         ("return select(2, pcall(struct.unpack, 'c99999999999', 'x'))", "integral size overflow"),
         ("return select(2, pcall(struct.unpack, 'I', 'abc', 2))", "bad argument #2 to '?' (data string too short)"),
-        ("return select(2, pcall(struct.unpack, 'c0', 'abc', -1))", "bad argument #3 to '?' (offset must be 1 or greater)"),
+        (
+            "return select(2, pcall(struct.unpack, 'c0', 'abc', -1))",
+            "bad argument #3 to '?' (offset must be 1 or greater)",
+        ),
         ("return select(2, pcall(struct.pack, '!3i', 1))", "alignment 3 is not a power of 2"),
         ("return bit.band(0xff, 0x0f) + bit.bor(1, 2, 4) + bit.bxor(5, 1)", ":26"),
         ("return bit.tohex(0xdeadbeef) .. bit.tohex(255, -4) .. bit.tohex(1, -2147483648)", "-"),
-        ("return {bit.lshift(1, 31), bit.rshift(-1, 28), bit.arshift(-256, 4), bit.bnot(0), bit.bswap(1)}", "*5 :-2147483648 :15 :-16 :-1 :16777216"),
+        (
+            "return {bit.lshift(1, 31), bit.rshift(-1, 28), bit.arshift(-256, 4), bit.bnot(0), bit.bswap(1)}",
+            "*5 :-2147483648 :15 :-16 :-1 :16777216",
+        ),
     ] {
         let got = eval(code);
         let text = got.split_once(' ').filter(|_| got.starts_with('$')).map_or(&*got, |x| x.1);
@@ -323,7 +340,8 @@ fn msgpack_struct_and_bit_do_what_they_always_did() {
 
 #[test]
 fn libraries_register_functions_and_see_little_else() {
-    let load = |code: &str| Library::examine(code.as_bytes(), true).map_err(|e| String::from_utf8_lossy(&e).into_owned());
+    let load =
+        |code: &str| Library::examine(code.as_bytes(), true).map_err(|e| String::from_utf8_lossy(&e).into_owned());
     let lib = load(
         "#!lua name=mine\nlocal function f(keys, args) return 1 end\nredis.register_function('f', f)\n\
          server.register_function{function_name='g', callback=f, flags={'no-writes'}, description='d'}",
@@ -345,8 +363,14 @@ fn libraries_register_functions_and_see_little_else() {
         ("#!lua name=a\nx = 1", "Attempt to modify a readonly table"),
         ("#!lua name=a\nreturn 1", "No functions registered"),
         ("#!lua name=a\nredis.register_function('f')", "calling server.register_function with a single argument"),
-        ("#!lua name=a\nredis.register_function('f', 1)", "second argument to server.register_function must be a function"),
-        ("#!lua name=a\nlocal f = function() end redis.register_function('f', f) redis.register_function('f', f)", "Function already exists in the library"),
+        (
+            "#!lua name=a\nredis.register_function('f', 1)",
+            "second argument to server.register_function must be a function",
+        ),
+        (
+            "#!lua name=a\nlocal f = function() end redis.register_function('f', f) redis.register_function('f', f)",
+            "Function already exists in the library",
+        ),
         ("#!lua name=a\nwhile true do end", "FUNCTION LOAD timeout"),
     ] {
         let got = load(code).unwrap_err();

@@ -62,9 +62,6 @@ fn replay(server: &'static Server, worker: &mut Worker, path: &Path, last: bool)
         let how = load::How { keep_expired: true, ..load::How::default() };
         let loaded = load::into(server, into, &mut file, how)
             .map_err(|e| format!("Error reading the RDB preamble of the AOF file {shown}, AOF loading aborted: {e}"))?;
-        if !loaded.functions.is_empty() {
-            return Err(format!("{shown} has function libraries, which this version does not know"));
-        }
         offset = loaded.bytes;
         buf = loaded.rest;
     }

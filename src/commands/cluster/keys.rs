@@ -38,16 +38,18 @@ pub static GETKEYSINSLOT: Command = Command::new(
 /// How many keys a slot has in all databases. No slots are held, or all.
 pub fn count(cx: &mut Ctx<'_>, slot: u16) -> u64 {
     let databases = cx.db.keyspace().databases();
-    cx.db.with_slot(slot, |db| {
-        let mut total = 0;
-        for index in 0..databases {
-            let db = db.other(index);
-            if db.is_used() {
-                total += db.slot_len(slot) as u64;
+    cx.db
+        .with_slot(slot, |db| {
+            let mut total = 0;
+            for index in 0..databases {
+                let db = db.other(index);
+                if db.is_used() {
+                    total += db.slot_len(slot) as u64;
+                }
             }
-        }
-        total
-    })
+            total
+        })
+        .unwrap_or(0)
 }
 
 fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {

@@ -63,8 +63,8 @@ pub fn payload(e: EntryRef<'_>, compress: bool) -> Vec<u8> {
     w.bytes
 }
 
-/// The value in a payload, if version and checksum are right.
-fn body(payload: &[u8]) -> Option<&[u8]> {
+/// What a payload carries, if version and checksum are right.
+pub fn body(payload: &[u8]) -> Option<&[u8]> {
     let (rest, crc) = payload.split_last_chunk::<8>()?;
     let (body, version) = rest.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);

@@ -71,7 +71,7 @@ fn randomkey(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
             }
             _ => false,
         });
-        if found {
+        if found == Some(true) {
             return Ok(());
         }
     }

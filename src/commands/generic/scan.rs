@@ -84,6 +84,7 @@ fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
                 }
             }
         });
+        let Some(ended) = ended else { return Err(cx.server.running.refusal()) };
         if ended {
             pos = 0;
             slot += 1;

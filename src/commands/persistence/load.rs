@@ -12,6 +12,7 @@ use crate::commands::replication::role;
 use crate::keyspace::{Keyspace, LogBuf, Target};
 use crate::metrics::Metrics;
 use crate::persist::rdb::load::{Load, LoadError, Loaded, load};
+use crate::script::{Library, Policy};
 
 /// How a file is taken.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,12 +46,26 @@ pub fn into(
         delay_us: server.config.key_load_delay(),
         progress: &server.loading.done,
     };
-    let result = load(reader, load_how, &stats);
+    let mut result = load(reader, load_how, &stats);
+    if let Ok(loaded) = &result
+        && let Err(e) = take_libraries(server, loaded)
+    {
+        result = Err(e);
+    }
     if let Ok(loaded) = &result {
         server.loading.last_keys.store(loaded.keys, Release);
         server.loading.last_expired.store(loaded.expired, Release);
     }
     result
+}
+
+/// A snapshot tells all libraries of functions that there are.
+fn take_libraries(server: &Server, loaded: &Loaded) -> Result<(), LoadError> {
+    let refused = |e: Vec<u8>| {
+        LoadError::Bad(loaded.bytes, format!("Failed creating the library: {}", String::from_utf8_lossy(&e)))
+    };
+    let found = loaded.functions.iter().map(|text| Library::examine(text, false)).collect::<Result<Vec<_>, _>>();
+    server.libraries.restore(found.map_err(refused)?, Policy::Flush).map_err(refused)
 }
 
 /// While it lives, clients are told that data are being loaded.
@@ -91,9 +106,6 @@ pub fn at_start(server: &'static Server) -> Result<(), String> {
     let is_replica = server.repl.link.is_replica();
     let how = How { keep_expired: is_replica, note_expired: !is_replica, ..How::default() };
     let loaded = into(server, (server.keyspace, &server.metrics), file, how).map_err(|e| failed(&e))?;
-    if !loaded.functions.is_empty() {
-        return Err(failed(&"the file has function libraries, which this version does not know"));
-    }
     let seconds = (clock::mono_ns() - start) as f64 / 1e9;
     tracing::info!(
         "Done loading RDB, keys loaded: {}, keys expired: {}. DB loaded from disk: {seconds:.3} seconds",

@@ -95,6 +95,7 @@ static RESETSTAT: Command = Command::new(
         saved.store(cx.server.dirty().wrapping_sub(unsaved), Relaxed);
         cx.server.repl.counters.reset();
         cx.server.registry.reset_rejected();
+        cx.server.scripts.reset_evicted();
         cx.server.rates.reset();
         cx.db.keyspace().lazy.reset();
         cx.out.ok();

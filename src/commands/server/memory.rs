@@ -78,8 +78,8 @@ fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     int(out, "clients.normal", o.clients as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", 0);
-    int(out, "lua.caches", 0);
-    int(out, "functions.caches", 0);
+    int(out, "lua.caches", cx.server.scripts.memory() as i64);
+    int(out, "functions.caches", cx.server.libraries.memory() as i64);
     for (db, bytes) in &tables {
         out.bulk(format!("db.{db}").as_bytes());
         out.map(2);
@@ -118,7 +118,7 @@ fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
 /// Bytes of the tables of a database, locking one slot after the other.
 fn table_bytes(cx: &mut Ctx<'_>, db: usize) -> usize {
     let mut db = cx.db.other(db);
-    (0..SLOTS as u16).map(|slot| db.with_slot(slot, |db| db.slot_table_bytes(slot))).sum()
+    (0..SLOTS as u16).map(|slot| db.with_slot(slot, |db| db.slot_table_bytes(slot)).unwrap_or(0)).sum()
 }
 
 /// <https://valkey.io/commands/memory-purge/>

@@ -57,7 +57,11 @@ rows! {
     /// The directory of files; relative paths start here.
     "dir": Dir, = "", MUTABLE | PROTECTED;
     /// Milliseconds before a running script lets other clients see -BUSY; 0 for never.
-    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE | DORMANT;
+    "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE,
+        busy_reply_threshold -> u64;
+    /// The most memory that scripts may take in one interpreter, of which each
+    /// thread has two (one for scripts, one for functions); 0 for no limit.
+    "script-memory-limit": Memory(0, i64::MAX), = "1gb", MUTABLE, script_memory_limit -> usize;
     /// Seconds to wait for replicas when shutting down.
     "shutdown-timeout": Int(0, I32), = "10", MUTABLE, shutdown_timeout -> u32;
     /// How SIGINT shuts down.

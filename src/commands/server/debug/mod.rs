@@ -92,6 +92,7 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
     let on = |value: &[u8]| num::parse_i64(value).is_some_and(|n| n != 0);
     match (name, values) {
         (b"set-active-expire", [value]) => switches.active_expire.store(on(value), Relaxed),
+        (b"set-disable-deny-scripts", [value]) => switches.allow_all_in_scripts.store(on(value), Relaxed),
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
         (b"quicklist-packed-threshold", [size]) => {
             let size = parse_memory(size)
@@ -111,7 +112,7 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
             switches.reply_resizing.store(on(value), Relaxed);
         }
         // Tables grow as they are used and checksums are always looked at; tests that set these lose nothing.
-        (b"dict-resizing" | b"set-skip-checksum-validation" | b"set-disable-deny-scripts", [_]) => {}
+        (b"dict-resizing" | b"set-skip-checksum-validation", [_]) => {}
         _ => return Err(Error::subcommand("debug", name)),
     }
     cx.out.ok();

@@ -18,6 +18,8 @@ pub struct Switches {
     pub reply_peak_reset_ms: AtomicI64,
     /// Whether reply buffers are made smaller.
     pub reply_resizing: AtomicBool,
+    /// Scripts may call every command.
+    pub allow_all_in_scripts: AtomicBool,
 }
 
 impl Default for Switches {
@@ -28,6 +30,7 @@ impl Default for Switches {
             packed_threshold: AtomicUsize::new(0),
             reply_peak_reset_ms: AtomicI64::new(PEAK_RESET_MS),
             reply_resizing: AtomicBool::new(true),
+            allow_all_in_scripts: AtomicBool::new(false),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! INFO memory, and the figures behind it that MEMORY STATS and DOCTOR use too.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::base::{alloc, os};
 use crate::commands::Server;
 use crate::commands::text::Text;
@@ -116,7 +118,7 @@ pub(super) fn write(server: &'static Server, text: &mut Text) {
     text.field("allocator_resident", o.allocator.resident);
     text.field("allocator_muzzy", o.allocator.muzzy);
     text.bytes("total_system_memory", os::total_memory());
-    scripts(text);
+    scripts(server, text);
     text.bytes("maxmemory", config.maxmemory());
     text.field("maxmemory_policy", config.maxmemory_policy().name());
     for (name, (ratio, bytes)) in [
@@ -145,19 +147,19 @@ pub(super) fn write(server: &'static Server, text: &mut Text) {
     text.field("lazyfreed_objects", server.keyspace.lazy.freed());
 }
 
-/// The fields of the script engine, which does not exist.
-fn scripts(text: &mut Text) {
-    text.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
-    text.field("used_memory_lua_human", "0B");
-    text.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-        "used_memory_vm_total",
-    ]);
-    text.field("used_memory_vm_total_human", "0B");
-    text.zeros(&["used_memory_functions", "used_memory_scripts"]);
-    text.field("used_memory_scripts_human", "0B");
+/// The fields of the script engine.
+fn scripts(server: &Server, text: &mut Text) {
+    let [eval, functions] = [0, 1].map(|i| server.interpreter_memory[i].load(Relaxed));
+    let (libraries, registered) = server.libraries.count();
+    let (cached, code) = (server.scripts.memory(), server.libraries.memory());
+    text.bytes("used_memory_lua", eval);
+    text.field("used_memory_vm_eval", eval);
+    text.field("used_memory_scripts_eval", cached);
+    text.field("number_of_cached_scripts", server.scripts.len());
+    text.field("number_of_functions", registered);
+    text.field("number_of_libraries", libraries);
+    text.field("used_memory_vm_functions", functions);
+    text.bytes("used_memory_vm_total", eval + functions);
+    text.field("used_memory_functions", code);
+    text.bytes("used_memory_scripts", cached + code);
 }

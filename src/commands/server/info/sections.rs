@@ -134,7 +134,7 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.field("expire_cycle_cpu_milliseconds", sum(|t| &t.expire_ns) / 1_000_000);
     text.field("evicted_keys", sum(|t| &t.evicted_keys));
     text.field("evicted_clients", server.registry.evicted());
-    text.field("evicted_scripts", 0);
+    text.field("evicted_scripts", server.scripts.evicted());
     text.field("total_eviction_exceeded_time", sum(|t| &t.evict_ns) / 1_000_000);
     text.field("current_eviction_exceeded_time", 0);
     text.field("keyspace_hits", sum(|t| &t.hits));
