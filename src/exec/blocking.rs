@@ -10,12 +10,15 @@ use crate::commands::ctx::write_null;
 use crate::keyspace::{Located, WaitRequest, Waiter, Watch};
 use crate::resp::{Out, Proto};
 
+/// Watched keys, each with its database, and their mark.
+type Watches = (Vec<(usize, Vec<u8>)>, Arc<Watch>);
+
 /// What is to be done once no script keeps the locks any more.
 #[derive(Default)]
 pub(super) struct PutOff {
     ready: Vec<(usize, Vec<u8>)>,
     waiters: Vec<Arc<Waiter>>,
-    watches: Vec<(Vec<(usize, Vec<u8>)>, Arc<Watch>)>,
+    watches: Vec<Watches>,
 }
 
 impl Worker {

@@ -69,10 +69,11 @@ impl Parts<'_> {
         let mut interpreters = std::mem::take(&mut self.scripts.interpreters);
         let result = self.find_and_run(&mut interpreters, kind, session, argv, now, out);
         let used = interpreters.memory();
-        for i in 0..2 {
-            if used[i].abs_diff(self.scripts.published[i]) >= 4096 {
-                let before = std::mem::replace(&mut self.scripts.published[i], used[i]);
-                self.server.interpreter_memory[i].fetch_add(used[i].wrapping_sub(before), Relaxed);
+        let published = self.scripts.published.iter_mut().zip(&self.server.interpreter_memory);
+        for (used, (published, total)) in used.into_iter().zip(published) {
+            if used.abs_diff(*published) >= 4096 {
+                let before = std::mem::replace(published, used);
+                total.fetch_add(used.wrapping_sub(before), Relaxed);
             }
         }
         self.scripts.interpreters = interpreters;

@@ -5,7 +5,7 @@ use crate::base::num;
 use crate::resp::{Error, Out};
 
 /// Pushes the value of the reply at the start of `bytes`, which this server wrote. Returns what is left after it.
-pub fn push_reply<'a>(s: Stack, bytes: &'a [u8]) -> &'a [u8] {
+pub fn push_reply(s: Stack, bytes: &[u8]) -> &[u8] {
     let (line, rest) = line(bytes);
     let (mark, text) = line.split_first().unwrap_or((&b'_', &[]));
     let n = || num::parse_i64(text).unwrap_or(-1);
