@@ -160,6 +160,8 @@ fn call(s: Stack, raise: bool) -> Returns {
     let resp3 = shared.resp3.get();
     let done = shared.with_host(|host| {
         let called = host.call(&argv, resp3);
+        // They have done their duty, and the reply may need the room.
+        s.set_top(0);
         let mut refused = true;
         match &called {
             Called::Done => {

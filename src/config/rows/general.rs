@@ -61,7 +61,7 @@ rows! {
         busy_reply_threshold -> u64;
     /// The most memory that scripts may take in one interpreter, of which each
     /// thread has two (one for scripts, one for functions); 0 for no limit.
-    "script-memory-limit": Memory(0, i64::MAX), = "1gb", MUTABLE, script_memory_limit -> usize;
+    "script-memory-limit": Memory(0, i64::MAX), = "1073741824", MUTABLE, script_memory_limit -> usize;
     /// Seconds to wait for replicas when shutting down.
     "shutdown-timeout": Int(0, I32), = "10", MUTABLE, shutdown_timeout -> u32;
     /// How SIGINT shuts down.
