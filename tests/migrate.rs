@@ -186,12 +186,12 @@ fn what_left_is_deleted_from_replicas_and_the_append_only_file() {
     for n in 0..10 {
         from.run(&format!("SET key:{n} {n}"));
     }
-    follower.until("a replica in step", |conn| conn.run("DBSIZE").int() == 10);
+    follower.until("a replica in step", |conn| conn.run("DBSIZE").text() == "10");
     let mut events = source.connect();
     from.run("CONFIG SET notify-keyspace-events Kg");
     events.run("PSUBSCRIBE __keyspace@0__:*");
     assert_eq!(migrate_keys(&mut from, target.port, &[], &["key:1", "key:2"]), "OK");
-    follower.until("the deletions", |conn| conn.run("DBSIZE").int() == 8);
+    follower.until("the deletions", |conn| conn.run("DBSIZE").text() == "8");
     assert_eq!(events.read().texts()[2..], ["__keyspace@0__:key:1", "del"]);
     drop(source);
     let again = Server::start(&args);

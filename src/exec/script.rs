@@ -490,6 +490,8 @@ impl Host for ScriptHost<'_, '_> {
         }
         self.out.clear();
         self.out.set_proto(if resp3 { Proto::Resp3 } else { Proto::Resp2 });
+        // Lua ran since the last command: its end is not this one's start.
+        self.parts.tick = None;
         self.parts.call(&mut self.session, entry, argv, Located::NONE, self.now, &mut self.out);
         self.parts.stats.commands_processed.add(1);
         Called::Done
