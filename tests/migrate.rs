@@ -2,18 +2,10 @@
 
 mod support;
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use support::{Conn, Server, TempDir, free_port, workplace};
-
-fn redis() -> Server {
-    let port = free_port();
-    let mut command = Command::new("redis-server");
-    command.current_dir(workplace()).args(["--port", &port.to_string(), "--save", ""]);
-    Server::run(command, port)
-}
+use support::{Conn, Server, TempDir, free_port};
 
 /// A key of each type, and one that expires.
 fn fill(conn: &mut Conn) {
@@ -46,7 +38,7 @@ fn migrate_keys(from: &mut Conn, to: u16, options: &[&str], keys: &[&str]) -> St
 
 #[test]
 fn keys_of_every_type_go_to_redis_and_come_back() {
-    let (ours, theirs) = (Server::start(&[]), redis());
+    let (ours, theirs) = (Server::start(&[]), Server::redis());
     let (mut here, mut there) = (ours.connect(), theirs.connect());
     fill(&mut here);
     let keys: Vec<&str> = ALL.split(' ').collect();
@@ -98,6 +90,12 @@ fn options_and_refusals_are_those_of_redis() {
     from.run("EXISTS k");
     let replies = from.run("EXEC");
     assert_eq!((replies.items()[0].text(), replies.items()[1].int()), ("OK".into(), 0));
+    // An error counts, wherever it comes about: once above, and once in a transaction.
+    from.run("SET k 3");
+    from.run("MULTI");
+    from.run(&format!("MIGRATE 127.0.0.1 {} k 0 200", free_port()));
+    assert_eq!(from.run("EXEC").items()[0].text(), "IOERR error or timeout connecting to the client");
+    assert_eq!(from.info("errorstat_IOERR"), "count=2");
 }
 
 #[test]

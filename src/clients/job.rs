@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::keyspace::Db;
+use crate::resp::{Error, Out};
 
 /// How such work reaches keys: under the locks of their slots, for as long as one look or change takes.
 pub trait Reach {
@@ -13,9 +14,9 @@ pub trait Reach {
     fn with(&mut self, keys: &[&[u8]], work: &mut dyn FnMut(&mut Db<'_>, bool));
 }
 
-type Work = dyn FnOnce(&mut dyn Reach) -> Vec<u8> + Send;
+type Work = dyn FnOnce(&mut dyn Reach, &mut Out) -> Result<(), Error> + Send;
 
-/// The work: what it returns is the reply of the command.
+/// The work: it writes the reply of the command, or returns the error that is replied in its place.
 pub struct Job(pub Box<Work>);
 
 impl fmt::Debug for Job {

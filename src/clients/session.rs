@@ -59,9 +59,10 @@ pub struct Multi {
 }
 
 /// The kind of null that a command answers when its time is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NullKind {
     /// `$-1`
+    #[default]
     Bulk,
     /// `*-1`
     Array,
@@ -70,7 +71,7 @@ pub enum NullKind {
 }
 
 /// A command's wish to wait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Block {
     /// Keys whose appearance ends the wait.
     pub keys: Vec<Vec<u8>>,

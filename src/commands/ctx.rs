@@ -54,12 +54,9 @@ impl<'a> Ctx<'a> {
         }
         self.session.block = Some(Block {
             keys: keys.iter().map(|k| k.to_vec()).collect(),
-            argv: None,
             deadline: (timeout_ms > 0).then(|| self.db.now.saturating_add(timeout_ms)),
             null,
-            acks: None,
-            ending: false,
-            job: None,
+            ..Block::default()
         });
         Ok(())
     }

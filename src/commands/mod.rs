@@ -117,18 +117,25 @@ impl Command {
     }
     /// A command that runs a script under the locks of the keys that it declares.
     pub const fn of_script(meta: Meta, kind: ScriptKind, scope: Scope) -> Command {
-        Command { meta, run: run_elsewhere, scope, subs: &[], script: Some(kind) }
+        Command { meta, run: without_handler, scope, subs: &[], script: Some(kind) }
     }
     /// A command that is nothing without a subcommand.
     pub const fn container(mut meta: Meta, subs: &'static [&'static Command]) -> Command {
         // What a subcommand does is in its own categories.
         meta.acl = Cat::SLOW;
-        Command { meta, run: without_subcommand, scope: Scope::None, subs, script: None }
+        Command { meta, run: without_handler, scope: Scope::None, subs, script: None }
     }
     /// A command that has subcommands, and also does something where none is named.
     pub const fn subs(mut self, subs: &'static [&'static Command]) -> Command {
         self.subs = subs;
         self
+    }
+    /// Its locks with these arguments.
+    pub fn scope_for(&self, args: &[&[u8]]) -> Scope {
+        match self.scope {
+            Scope::Dynamic(by) => by(args),
+            scope => scope,
+        }
     }
     /// Other locks than those of the keys.
     pub const fn scope(mut self, scope: Scope) -> Command {
@@ -137,12 +144,8 @@ impl Command {
     }
 }
 
-/// Never called: `exec` runs scripts.
-fn run_elsewhere(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
-    Err(Error::arity(cx.entry.command.meta.name))
-}
-
-/// Never reached by a client: the arity of a container asks for a subcommand, and an unknown one is refused earlier.
-fn without_subcommand(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
+/// Never called: the arity of a container asks for a subcommand, and an unknown one is refused earlier; and `exec` runs
+/// scripts.
+fn without_handler(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     Err(Error::arity(cx.entry.command.meta.name))
 }

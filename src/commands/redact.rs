@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::generic::migrate;
 use super::lookup::Entry;
 use crate::config;
 
@@ -23,19 +24,7 @@ pub fn redact<'a>(entry: &Entry, argv: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
                 hide(at + 2);
             }
         }
-        "migrate" => {
-            // Everything after KEYS is a key.
-            let mut at = 6;
-            while let Some(word) = argv.get(at).filter(|word| !word.eq_ignore_ascii_case(b"keys")) {
-                let secrets = match () {
-                    () if word.eq_ignore_ascii_case(b"auth") => 1,
-                    () if word.eq_ignore_ascii_case(b"auth2") => 2,
-                    () => 0,
-                };
-                (at + 1..=at + secrets).for_each(&mut hide);
-                at += 1 + secrets;
-            }
-        }
+        "migrate" => migrate::secrets(argv).for_each(hide),
         "config|set" => (2..argv.len()).step_by(2).filter(|i| config::is_sensitive(argv[*i])).for_each(|i| hide(i + 1)),
         _ => {}
     }

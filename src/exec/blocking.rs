@@ -21,6 +21,11 @@ pub(super) struct PutOff {
     watches: Vec<Watches>,
 }
 
+/// Where the reply of a blocked client is written, in its protocol version.
+pub(super) fn reply_to(waiter: &Waiter) -> Out {
+    Out::new(if waiter.resp3 { Proto::Resp3 } else { Proto::Resp2 })
+}
+
 impl Worker {
     /// Does what was put off. Nothing is locked.
     pub(super) fn catch_up(&mut self) {
@@ -123,7 +128,7 @@ impl Worker {
         let Some(entry) = self.server.lookup.resolve(&argv) else { return waiter.put_back() };
         let mut session = Session::internal(waiter.db);
         session.serving = true;
-        let mut out = Out::new(if waiter.resp3 { Proto::Resp3 } else { Proto::Resp2 });
+        let mut out = reply_to(waiter);
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
         if self.denied {

@@ -17,8 +17,6 @@ pub(super) const MISCONF_RDB: Error = Error::new(
 pub(super) const MISCONF_AOF: Error = Error::new("MISCONF Errors writing to the AOF file");
 /// Too few replicas are in step.
 pub(super) const NOREPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
-/// A write on a replica.
-pub(super) const READONLY: Error = Error::new("READONLY You can't write against a read only replica.");
 /// The data may be old.
 pub(super) const MASTERDOWN: Error =
     Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
@@ -58,7 +56,7 @@ impl Worker {
             return Some(NOREPLICAS);
         }
         if has(bits::REPLICA) && config.replica_read_only() && writes() {
-            return Some(READONLY);
+            return Some(Error::READONLY);
         }
         let lacks = |flag| !self.flags.has(flag) || self.queues_without(session, entry, flag);
         if has(bits::REPLICA) && has(bits::STALE) && !config.replica_serve_stale_data() && lacks(Flags::STALE) {

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use super::Worker;
+use super::blocking::reply_to;
 use super::single::Locks;
 use crate::base::clock;
-use crate::clients::{Job, PauseKind, Reach};
+use crate::clients::{Job, Reach};
 use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::keyspace::{Db, Located, Waiter};
+use crate::resp::Error;
 
 /// How often a job looks whether the pause of writes is over. The end of a pause wakes nobody but connections.
 const LOOK_US: u64 = 1000;
@@ -23,26 +25,26 @@ pub(super) fn start(server: &'static Server, job: Job, waiter: Arc<Waiter>) {
     let work = move || {
         let stats = server.metrics.spare();
         let mut worker = Worker::with_stats(server, 0, stats.stats);
-        let start = clock::mono_ns();
-        let reply = (job.0)(&mut Desk { worker: &mut worker, db: waiter.db });
-        let argv = super::single::slices(&waiter.argv);
-        if let Some(entry) = server.lookup.resolve(&argv) {
-            let failed = reply.first() == Some(&b'-');
+        let (start, mut out) = (clock::mono_ns(), reply_to(&waiter));
+        let result = (job.0)(&mut Desk { worker: &mut worker, db: waiter.db }, &mut out);
+        if let Some(entry) = server.lookup.resolve(&super::single::slices(&waiter.argv)) {
             let command = stats.stats.command(entry.id);
             command.calls.add(1);
             command.ns.add(clock::mono_ns().saturating_sub(start));
-            command.failed.add(u64::from(failed));
-            if failed {
-                let code = reply[1..].split(|&c| c == b' ' || c == b'\r').next().unwrap_or_default();
-                stats.stats.errors.count(code);
-                stats.stats.error_replies.add(1);
-            }
+            command.failed.add(u64::from(result.is_err()));
         }
-        waiter.served(reply);
+        if let Err(e) = result {
+            stats.stats.errors.count(e.code());
+            stats.stats.error_replies.add(1);
+            out.error(&e);
+        }
+        waiter.served(out.take_bytes());
     };
     if let Err(e) = std::thread::Builder::new().name("job".into()).spawn(work) {
         tracing::warn!("Can't start a thread for a command: {e}");
-        to.served(b"-ERR can't start a thread for this command now\r\n".to_vec());
+        let mut out = reply_to(&to);
+        out.error(&Error::new("ERR can't start a thread for this command now"));
+        to.served(out.take_bytes());
     }
 }
 
@@ -60,8 +62,7 @@ impl Reach for Desk<'_> {
             w.slots.extend(keys.iter().map(|key| Located::of(key).slot));
             w.take(Locks::Slots);
             // Whoever begins a pause holds all slots before it relies on it.
-            let paused = w.server.pause.kind(clock::now_ms());
-            if !matches!(paused, Some(PauseKind::Write | PauseKind::All)) || w.server.is_stopping() {
+            if w.server.pause.kind(clock::now_ms()).is_none() || w.server.is_stopping() {
                 break;
             }
             w.unlock();

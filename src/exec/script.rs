@@ -20,13 +20,12 @@ use crate::base::{clock, num, slot};
 use crate::clients::Session;
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
-use crate::commands::redact::redact;
 use crate::commands::server::monitor;
 use crate::commands::{CmdResult, Scope, ScriptKind};
 use crate::keyspace::{Located, SLOTS};
 use crate::resp::{Error, Out, Proto};
 use crate::script::vm::{Called, Compiled, Host, Job, Vm};
-use crate::script::{Interpreters, Run, ScriptFlags, cache, interpreters, library};
+use crate::script::{Interpreters, Run, ScriptFlags, cache, interpreters};
 use crate::spec::Flags;
 
 /// What a worker keeps from script to script.
@@ -222,7 +221,6 @@ impl Parts<'_> {
             wrote: false,
             start: clock::mono_ns(),
             busy: None,
-            stop: None,
         };
         let job = Job { function, name: plan.name, keys: plan.keys, args: plan.args };
         let mark = out.place();
@@ -284,7 +282,6 @@ struct ScriptHost<'a, 'b> {
     /// Monotonic ns.
     start: u64,
     busy: Option<Arc<Run>>,
-    stop: Option<String>,
 }
 
 /// Why a command is not run.
@@ -329,7 +326,7 @@ impl ScriptHost<'_, '_> {
         }
         if flags.has(Flags::WRITE) && !self.wrote {
             if has(bits::REPLICA) && config.replica_read_only() && !obeyed {
-                return Err(gate::READONLY.into());
+                return Err(Error::READONLY.into());
             }
             if has(bits::SNAPSHOT) && !has(bits::REPLICA) && !obeyed {
                 return Err(gate::MISCONF_RDB.into());
@@ -401,11 +398,7 @@ impl ScriptHost<'_, '_> {
 
     /// Sees to it that the slots of a command are locked.
     fn lock(&mut self, entry: &'static Entry, argv: &[&[u8]]) -> Result<(), Refusal> {
-        let mut scope = entry.command.scope;
-        if let Scope::Dynamic(by) = scope {
-            scope = by(argv);
-        }
-        match scope {
+        match entry.command.scope_for(argv) {
             Scope::None => Ok(()),
             Scope::Keys | Scope::Dynamic(_) => match entry.command.meta.keys_of(argv) {
                 Some(keys) => keys.iter().try_for_each(|k| self.lock_slot(slot::key_slot(argv[k.index]))),
@@ -441,17 +434,6 @@ impl ScriptHost<'_, '_> {
         Err("Script attempted to access undeclared keys that another script is working on".into())
     }
 
-    fn show(&self, entry: &Entry, argv: &[&[u8]]) {
-        if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) {
-            return;
-        }
-        let redacted = redact(entry, argv);
-        let args: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
-        let mut line = Vec::new();
-        monitor::line(clock::now_us(), self.session.db, "lua", &args, &mut line);
-        self.parts.server.registry.to_monitors(&line.into());
-    }
-
     fn refused(&self, entry: Option<&Entry>, text: &[u8]) {
         let code = match text.strip_prefix(b"-") {
             Some(text) => text.split(|c| *c == b' ').next().unwrap_or_default(),
@@ -485,8 +467,8 @@ impl Host for ScriptHost<'_, '_> {
                 return Called::Refused(text);
             }
         }
-        if server.registry.has_monitors() {
-            self.show(entry, argv);
+        if server.registry.has_monitors() && !monitor::hides(entry) {
+            monitor::show(server, entry, self.session.db, "lua", argv);
         }
         self.out.clear();
         self.out.set_proto(if resp3 { Proto::Resp3 } else { Proto::Resp2 });
@@ -510,13 +492,10 @@ impl Host for ScriptHost<'_, '_> {
     fn replicate_to(&mut self, mask: u8) {
         self.parts.fx.mask = mask;
     }
-    fn log(&mut self, level: u8, text: &[u8]) {
-        library::log(level, text);
-    }
     fn ending(&mut self) -> Option<String> {
         let server = self.parts.server;
-        if self.parts.scripts.wants_all || self.stop.is_some() {
-            return Some(self.stop.clone().unwrap_or_default());
+        if self.parts.scripts.wants_all {
+            return Some(String::new());
         }
         if server.is_stopping() {
             return Some("The server is shutting down".to_owned());

@@ -5,10 +5,8 @@ use smallvec::SmallVec;
 use super::batch::note;
 use super::route::Route;
 use super::{Turn, Worker};
-use crate::base::clock;
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
 use crate::commands::lookup::Entry;
-use crate::commands::redact::redact;
 use crate::commands::server::monitor;
 use crate::commands::{Scope, ScriptKind, transactions};
 use crate::keyspace::Located;
@@ -25,6 +23,14 @@ pub(super) enum Locks {
     Slots,
     /// Every slot.
     All,
+}
+
+/// Why a command that was let in does not run after all.
+enum Away {
+    /// The state of the server has changed.
+    Refused(Error),
+    /// Its keys are with another node.
+    Elsewhere(Error),
 }
 
 impl Worker {
@@ -104,7 +110,7 @@ impl Worker {
             self.refuse(session, entry, &e, now, out);
             return true;
         }
-        let mut route = match self.route(session, entry, argv) {
+        let route = match self.route(session, entry, argv) {
             Ok(route) => route,
             Err(e) => {
                 self.redirect(session, entry, &e, now, out);
@@ -145,40 +151,17 @@ impl Worker {
                 self.show_monitors(session, entry, argv);
             }
             let (locks, first) = self.locks_for(session, entry, argv);
-            if !self.take(locks) {
-                self.look_at_state();
-                if let Some(e) = self.barred(session, entry) {
-                    self.unlock();
-                    self.refuse(session, entry, &e, now, out);
-                    return true;
-                }
-                match self.route(session, entry, argv) {
-                    Ok(newer) => route = newer,
-                    Err(e) => {
-                        self.unlock();
-                        self.redirect(session, entry, &e, now, out);
-                        return true;
-                    }
-                }
-            }
-            if let Route::IfPresent(_) = route
-                && let Err(e) = self.parts().settle(&route, session.db, now)
-            {
-                self.unlock();
-                self.redirect(session, entry, &e, now, out);
+            if let Err(why) = self.enter(session, entry, argv, locks, &route, now) {
+                self.turn_away(session, entry, why, now, out);
                 return true;
             }
             self.parts().call(session, entry, argv, first, now, out);
             if std::mem::take(&mut self.scripts.wants_all) {
                 // A script that touches keys that it did not declare: from the start, with everything locked.
                 self.unlock();
-                if !self.take(Locks::All) {
-                    self.look_at_state();
-                    if let Some(e) = self.barred(session, entry) {
-                        self.unlock();
-                        self.refuse(session, entry, &e, now, out);
-                        return true;
-                    }
+                if let Err(why) = self.enter(session, entry, argv, Locks::All, &route, now) {
+                    self.turn_away(session, entry, why, now, out);
+                    return true;
                 }
                 self.parts().call(session, entry, argv, first, now, out);
             }
@@ -197,6 +180,44 @@ impl Worker {
             self.after();
         }
         true
+    }
+
+    /// Takes a command's locks, and looks again at what may have changed while it waited for them. Nothing is locked if it
+    /// can not run here.
+    fn enter(
+        &mut self,
+        session: &Session,
+        entry: &Entry,
+        argv: &[&[u8]],
+        locks: Locks,
+        route: &Route,
+        now: i64,
+    ) -> Result<(), Away> {
+        let newer;
+        let mut route = route;
+        if !self.take(locks) {
+            self.look_at_state();
+            if let Some(e) = self.barred(session, entry) {
+                self.unlock();
+                return Err(Away::Refused(e));
+            }
+            newer = self.route(session, entry, argv).map_err(|e| {
+                self.unlock();
+                Away::Elsewhere(e)
+            })?;
+            route = &newer;
+        }
+        self.parts().settle(route, session.db, now).map_err(|e| {
+            self.unlock();
+            Away::Elsewhere(e)
+        })
+    }
+
+    fn turn_away(&mut self, session: &mut Session, entry: &'static Entry, why: Away, now: i64, out: &mut Out) {
+        match why {
+            Away::Refused(e) => self.refuse(session, entry, &e, now, out),
+            Away::Elsewhere(e) => self.redirect(session, entry, &e, now, out),
+        }
     }
 
     /// Refuses a command. A refused EXEC ends the transaction, and the watches.
@@ -272,15 +293,11 @@ impl Worker {
         in_transaction: bool,
         first: &mut Located,
     ) -> Locks {
-        let mut scope = entry.command.scope;
-        if let Scope::Dynamic(by) = scope {
-            scope = by(argv);
-        }
         if in_transaction && entry.command.script.is_some() {
             // It can not be stopped and begin again.
             return Locks::All;
         }
-        match scope {
+        match entry.command.scope_for(argv) {
             Scope::None => Locks::None,
             Scope::All => Locks::All,
             Scope::Own if in_transaction => Locks::All,
@@ -335,19 +352,13 @@ impl Worker {
 
     #[cold]
     pub(super) fn show_monitors(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
-        let shows_itself = entry.command.script.is_some();
-        if entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) && !shows_itself {
-            return;
+        if !monitor::hides(entry) {
+            self.show(session, entry, argv);
         }
-        self.show(session, entry, argv);
     }
 
     fn show(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
-        let redacted = redact(entry, argv);
-        let args: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
-        let mut line = Vec::new();
-        monitor::line(clock::now_us(), session.db, &session.client.addr, &args, &mut line);
-        self.server.registry.to_monitors(&line.into());
+        monitor::show(self.server, entry, session.db, &session.client.addr, argv);
     }
 }
 

@@ -23,6 +23,8 @@ impl Error {
     pub const SAME_OBJECT: Error = Error::new("ERR source and destination objects are the same");
     /// The memory limit is reached, and nothing may be evicted.
     pub const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+    /// A write on a replica.
+    pub const READONLY: Error = Error::new("READONLY You can't write against a read only replica.");
     /// A command before authentication.
     pub const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
     /// A queued transaction had an error.
@@ -45,6 +47,10 @@ impl Error {
         let mut text = text.into();
         text.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
         Error(Cow::Owned(text))
+    }
+    /// An error of no special kind, with this text.
+    pub fn general(text: &[u8]) -> Error {
+        Error::owned([b"ERR ", text].concat())
     }
     /// The number of arguments does not fit the command (its full name, as `client|kill`).
     pub fn arity(name: &str) -> Error {

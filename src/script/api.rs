@@ -274,10 +274,7 @@ fn log(s: Stack) -> Returns {
             text.extend_from_slice(part);
         }
     }
-    let shared = shared(s);
-    if shared.with_host(|h| h.log(level as u8, &text)).is_none() {
-        library::log(level as u8, &text);
-    }
+    library::log(level as u8, &text);
     Ok(0)
 }
 

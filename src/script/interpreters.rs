@@ -103,11 +103,7 @@ impl Interpreters {
         f.vm.set_limit(limit);
         f.tidy(all);
         if !f.loaded.contains_key(&library.id) {
-            let loaded = f.vm.load(Loading::new(library.code(), false)).map_err(|e| {
-                let mut text = b"ERR ".to_vec();
-                text.extend_from_slice(&e);
-                Error::owned(text)
-            })?;
+            let loaded = f.vm.load(Loading::new(library.code(), false)).map_err(|e| Error::general(&e))?;
             let functions = loaded.functions.into_iter().map(|r| (r.function.name, r.compiled)).collect();
             f.loaded.insert(library.id, functions);
         }
@@ -137,11 +133,10 @@ impl Scripting {
             }
             (None, None) => return Err(NOSCRIPT),
         };
-        let compiled = self.vm.compile(script.code()).map_err(|e| {
-            let mut text = b"ERR Error compiling script (new function): ".to_vec();
-            text.extend_from_slice(&e);
-            Error::owned(text)
-        })?;
+        let compiled = self
+            .vm
+            .compile(script.code())
+            .map_err(|e| Error::general(&[b"Error compiling script (new function): ", &e[..]].concat()))?;
         let script = match body {
             Some(body) => all.add(Script::new(sha, body, script.flags, script.skip), keep),
             None => script,

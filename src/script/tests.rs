@@ -31,7 +31,6 @@ impl Host for Echo {
         (argv[0] != b"nothing").then_some(argv[0] == b"echo")
     }
     fn replicate_to(&mut self, _: u8) {}
-    fn log(&mut self, _: u8, _: &[u8]) {}
     fn ending(&mut self) -> Option<String> {
         self.ticks += 1;
         (self.ticks > self.patience).then(|| "Script killed by user with SCRIPT KILL.".to_owned())

@@ -35,8 +35,6 @@ pub trait Host {
     fn may(&mut self, argv: &[&[u8]]) -> Option<bool>;
     /// From now on effects go to the append-only file (1), to replicas (2), to both or to neither.
     fn replicate_to(&mut self, mask: u8);
-    /// Writes to the server's log. Levels from 0 (debug) to 3 (warning).
-    fn log(&mut self, level: u8, text: &[u8]);
     /// Called every so often while Lua code runs. The text is the reason to end it.
     fn ending(&mut self) -> Option<String>;
 }
@@ -209,9 +207,7 @@ impl Vm {
         let (kind, shared) = (self.kind, &*self.shared);
         let failure = self.lua.as_host(|s| run(s, shared, kind, job, out));
         self.shared.host.set(None);
-        if self.shared.stop.borrow_mut().take().is_some() {
-            self.lua.stack().set_hook(Some(tick), TICK, false);
-        }
+        self.end_stop();
         self.runs += 1;
         if self.lua.used() > self.shared.limit.get() / 2 {
             self.lua.collect();
@@ -222,10 +218,15 @@ impl Vm {
         }
         failure
     }
+    /// What had to stop has ended: the next run is watched as usual.
+    fn end_stop(&self) {
+        if self.shared.stop.take().is_some() {
+            self.lua.stack().set_hook(Some(tick), TICK, false);
+        }
+    }
     /// Runs the code of a library, which registers its functions. The error is a text without a code.
     pub fn load(&mut self, loading: Loading) -> Result<Loading, Vec<u8>> {
         *self.shared.loading.borrow_mut() = Some(loading);
-        let shared = &*self.shared;
         let result = self.lua.as_host(|s| {
             s.push_value(LOAD);
             s.set_raw_field(META, b"__index");
@@ -235,11 +236,8 @@ impl Vm {
             s.set_top(BOTTOM);
             result
         });
-        let loading = shared.loading.borrow_mut().take();
-        if shared.stop.borrow_mut().take().is_some() {
-            self.lua.stack().set_hook(Some(tick), TICK, false);
-        }
-        let loading = loading.unwrap_or_default();
+        let loading = self.shared.loading.take().unwrap_or_default();
+        self.end_stop();
         match result {
             Ok(()) => Ok(loading),
             Err(text) => {

@@ -1,6 +1,8 @@
 //! A server of its own for each test, and a client that shows replies as they came.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod nodes;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -52,7 +54,21 @@ pub fn dunlin() -> Command {
     command
 }
 
+/// Redis, to compare and to work with.
+pub fn redis() -> Command {
+    let mut command = Command::new("redis-server");
+    command.current_dir(workplace());
+    command
+}
+
 impl Server {
+    /// A redis-server, ready.
+    pub fn redis() -> Server {
+        let (mut command, port) = (redis(), free_port());
+        command.args(["--port", &port.to_string(), "--save", ""]);
+        Server::run(command, port)
+    }
+
     /// A server with `args`, ready.
     pub fn start(args: &[&str]) -> Server {
         Server::start_on(free_port(), args)

@@ -191,7 +191,7 @@ fn setinfo(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     if !is_plain(value) {
         let why = b" cannot contain spaces, newlines or special characters.";
-        return Err(Error::owned([b"ERR ", attribute, why].concat()));
+        return Err(Error::general(&[attribute, why].concat()));
     }
     let mut names = cx.session.client.names.lock();
     *(if is_name { &mut names.lib_name } else { &mut names.lib_ver }) = value.to_vec();

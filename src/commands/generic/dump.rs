@@ -57,10 +57,15 @@ fn dump(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 pub fn payload(e: EntryRef<'_>, compress: bool) -> Vec<u8> {
     let mut w = rdb::Writer::new(compress);
     let version = rdb::write_value(&mut w, e.view());
-    w.bytes.extend_from_slice(&version.to_le_bytes());
-    let crc = crc64::crc64(&w.bytes);
-    w.bytes.extend_from_slice(&crc.to_le_bytes());
-    w.bytes
+    sealed(w.bytes, version)
+}
+
+/// A payload of this: version and checksum are put behind it.
+pub fn sealed(mut bytes: Vec<u8>, version: u16) -> Vec<u8> {
+    bytes.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64::crc64(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
 }
 
 /// What a payload carries, if version and checksum are right.

@@ -82,13 +82,10 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
         return Ok(());
     }
     cx.session.block = Some(Block {
-        argv: None,
-        keys: Vec::new(),
         deadline: (timeout > 0).then(|| cx.db.now.saturating_add(timeout)),
         null: NullKind::Zero,
         acks: Some(acks),
-        job: None,
-        ending: false,
+        ..Block::default()
     });
     Ok(())
 }

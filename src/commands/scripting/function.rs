@@ -1,7 +1,7 @@
 //! FUNCTION: libraries of functions.
 
-use super::plain;
-use crate::base::{crc64, glob};
+use crate::base::glob;
+use crate::commands::generic::dump as payload;
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, Scope, help};
 use crate::persist::rdb;
@@ -54,11 +54,7 @@ pub fn dump(libraries: &Libraries) -> Vec<u8> {
         w.bytes.push(rdb::opcode::FUNCTION2);
         w.string(&library.text);
     }
-    let mut bytes = w.bytes;
-    bytes.extend_from_slice(&rdb::VERSION.to_le_bytes());
-    let crc = crc64::crc64(&bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    bytes
+    payload::sealed(w.bytes, rdb::VERSION)
 }
 
 static FLUSH: Command =
@@ -154,7 +150,7 @@ fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         } else if pattern.is_none() && is(arg, "LIBRARYNAME") {
             pattern = Some(*rest.next().ok_or(Error::new("ERR library name argument was not given"))?);
         } else {
-            return Err(plain(&[b"Unknown argument ", *arg].concat()));
+            return Err(Error::general(&[b"Unknown argument ", *arg].concat()));
         }
     }
     let libraries = cx.server.libraries.all();
@@ -198,13 +194,13 @@ static LOAD: Command =
         let mut replace = false;
         for option in options {
             if !is(option, "REPLACE") {
-                return Err(plain(&[b"Unknown option given: ", *option].concat()));
+                return Err(Error::general(&[b"Unknown option given: ", *option].concat()));
             }
             replace = true;
         }
-        let library = Library::examine(code, !cx.session.internal).map_err(|e| plain(&e))?;
+        let library = Library::examine(code, !cx.session.internal).map_err(|e| Error::general(&e))?;
         let name = library.name.clone();
-        cx.server.libraries.add(library, replace).map_err(|e| plain(&e))?;
+        cx.server.libraries.add(library, replace).map_err(|e| Error::general(&e))?;
         cx.db.changed();
         cx.out.bulk(&name);
         Ok(())
@@ -233,22 +229,22 @@ static RESTORE: Command = change(
 );
 
 /// Adds the libraries of a payload, or none of them.
-pub fn restore(libraries: &Libraries, payload: &[u8], policy: Policy, bounded: bool) -> CmdResult {
-    let bad = || plain(b"DUMP payload version or checksum are wrong");
-    let body = crate::commands::generic::dump::body(payload).ok_or_else(bad)?;
+pub fn restore(libraries: &Libraries, text: &[u8], policy: Policy, bounded: bool) -> CmdResult {
+    let bad = || Error::general(b"DUMP payload version or checksum are wrong");
+    let body = payload::body(text).ok_or_else(bad)?;
     let mut r = rdb::Reader::new(body);
     let mut found = Vec::new();
     while !r.rest().is_empty() {
-        let failed = || plain(b"failed loading the given functions payload");
-        match r.byte().map_err(|_| plain(b"can not read data type"))? {
+        let failed = || Error::general(b"failed loading the given functions payload");
+        match r.byte().map_err(|_| Error::general(b"can not read data type"))? {
             rdb::opcode::FUNCTION2 => {}
-            rdb::opcode::FUNCTION_PRE_GA => return Err(plain(b"Pre-GA function format not supported")),
-            _ => return Err(plain(b"given type is not a function")),
+            rdb::opcode::FUNCTION_PRE_GA => return Err(Error::general(b"Pre-GA function format not supported")),
+            _ => return Err(Error::general(b"given type is not a function")),
         }
         let text = r.string().map_err(|_| failed())?;
-        found.push(Library::examine(&text, bounded).map_err(|e| plain(&e))?);
+        found.push(Library::examine(&text, bounded).map_err(|e| Error::general(&e))?);
     }
-    libraries.restore(found, policy).map_err(|e| plain(&e))
+    libraries.restore(found, policy).map_err(|e| Error::general(&e))
 }
 
 static STATS: Command = Command::new(

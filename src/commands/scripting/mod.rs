@@ -5,7 +5,6 @@ mod function;
 mod script;
 
 use super::Command;
-use crate::resp::Error;
 
 pub use function::{dump, restore};
 
@@ -20,8 +19,3 @@ pub const COMMANDS: &[&Command] = &[
     &function::FUNCTION,
     &script::SCRIPT,
 ];
-
-/// An error of the engine, whose text has no code.
-fn plain(text: &[u8]) -> Error {
-    Error::owned([b"ERR ", text].concat())
-}

@@ -1,7 +1,9 @@
 //! MONITOR: see every command that the server executes. `exec` sends the lines.
 
+use crate::base::clock;
 use crate::clients::flags;
-use crate::commands::{CmdResult, Command, Ctx};
+use crate::commands::redact::redact;
+use crate::commands::{CmdResult, Command, Ctx, Entry, Server};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
@@ -26,8 +28,22 @@ fn monitor(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+/// Whether a command is kept from MONITOR. Those that run scripts show themselves, and then what the scripts call.
+pub fn hides(entry: &Entry) -> bool {
+    entry.flags().any(Flags::SKIP_MONITOR.or(Flags::ADMIN)) && entry.command.script.is_none()
+}
+
+/// Shows a command to everybody in MONITOR. `addr`: where it comes from.
+pub fn show(server: &Server, entry: &Entry, db: usize, addr: &str, argv: &[&[u8]]) {
+    let redacted = redact(entry, argv);
+    let args: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
+    let mut text = Vec::new();
+    line(clock::now_us(), db, addr, &args, &mut text);
+    server.registry.to_monitors(&text.into());
+}
+
 /// Append the line that MONITOR shows of a command: time, database, address, quoted arguments.
-pub fn line(now_us: i64, db: usize, addr: &str, args: &[&[u8]], out: &mut Vec<u8>) {
+fn line(now_us: i64, db: usize, addr: &str, args: &[&[u8]], out: &mut Vec<u8>) {
     let (seconds, micros) = (now_us / 1_000_000, now_us % 1_000_000);
     out.extend_from_slice(format!("+{seconds}.{micros:06} [{db} {addr}]").as_bytes());
     for arg in args {

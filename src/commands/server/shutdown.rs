@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
-use crate::clients::{Block, Close, NullKind, PauseKind};
+use crate::clients::{Block, Close, PauseKind};
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Server};
@@ -78,15 +78,7 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.session.close = Close::Now;
         return Ok(());
     }
-    cx.session.block = Some(Block {
-        keys: Vec::new(),
-        argv: None,
-        deadline: None,
-        null: NullKind::Bulk,
-        acks: None,
-        ending: true,
-        job: None,
-    });
+    cx.session.block = Some(Block { ending: true, ..Block::default() });
     Ok(())
 }
 

@@ -10,7 +10,7 @@ mod transfer;
 use smallvec::SmallVec;
 
 use self::transfer::{Order, carry};
-use crate::clients::{Block, Job, NullKind, Reach};
+use crate::clients::{Block, Job, Reach};
 use crate::commands::options::{self, is};
 use crate::commands::{CmdResult, Command, Ctx, Scope};
 use crate::keyspace::Db;
@@ -43,23 +43,39 @@ pub static MIGRATE: Command = Command::new(
 )
 .scope(Scope::Own);
 
+/// How many arguments belong to an option.
+fn values(option: &[u8]) -> usize {
+    match () {
+        () if is(option, "AUTH") => 1,
+        () if is(option, "AUTH2") => 2,
+        () => 0,
+    }
+}
+
+/// Where the options stand. What belongs to one is passed over; KEYS is the last: what follows it are keys.
+fn options_of(args: &[&[u8]]) -> impl Iterator<Item = usize> {
+    let mut next = OPTIONS;
+    std::iter::from_fn(move || {
+        let at = next;
+        let option = args.get(at)?;
+        next = if is(option, "KEYS") { args.len() } else { at + 1 + values(option) };
+        Some(at)
+    })
+}
+
+/// Where secrets stand.
+pub fn secrets(args: &[&[u8]]) -> impl Iterator<Item = usize> {
+    options_of(args).flat_map(|at| at + 1..=at + values(args[at]))
+}
+
 /// The argument at 3, or those after KEYS.
 fn keys(args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
-    let mut at = OPTIONS;
-    while at < args.len() {
-        if is(args[at], "KEYS") {
-            if !args[3].is_empty() {
-                return Some(SmallVec::new());
-            }
-            return Some((at + 1..args.len()).map(|index| KeyUse { index, flags: MOVED }).collect());
-        }
-        at += match () {
-            () if is(args[at], "AUTH") => 2,
-            () if is(args[at], "AUTH2") => 3,
-            () => 1,
-        };
-    }
-    Some(SmallVec::from_slice(&[KeyUse { index: 3, flags: MOVED }]))
+    let keys = match options_of(args).find(|&at| is(args[at], "KEYS")) {
+        Some(_) if !args[3].is_empty() => 0..0,
+        Some(at) => at + 1..args.len(),
+        None => 3..4,
+    };
+    Some(keys.map(|index| KeyUse { index, flags: MOVED }).collect())
 }
 
 fn parse(args: &[&[u8]], asking: bool, compress: bool) -> Result<Order, Error> {
@@ -115,19 +131,10 @@ fn migrate(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if cx.session.deny_blocking {
         // The keys of the whole transaction are locked already.
         cx.db.fx.suppress();
-        let reply = carry(targets, &order, &mut Inside(&mut cx.db));
-        cx.out.raw(&reply);
-        return Ok(());
+        return carry(targets, &order, &mut Inside(&mut cx.db), cx.out);
     }
-    cx.session.block = Some(Block {
-        keys: Vec::new(),
-        argv: None,
-        deadline: None,
-        null: NullKind::Bulk,
-        acks: None,
-        ending: false,
-        job: Some(Job(Box::new(move |reach| carry(targets, &order, reach)))),
-    });
+    let job = Job(Box::new(move |reach, out| carry(targets, &order, reach, out)));
+    cx.session.block = Some(Block { job: Some(job), ..Block::default() });
     Ok(())
 }
 

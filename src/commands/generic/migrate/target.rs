@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::base::clock;
 use crate::keyspace::encode_request;
+use crate::resp::Error;
 
 /// Connections that are kept at most.
 const KEPT: usize = 64;
@@ -61,13 +62,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The reply of the command.
-    pub fn reply(self) -> &'static [u8] {
-        match self {
-            Failure::Connecting => b"-IOERR error or timeout connecting to the client\r\n",
-            Failure::Writing => b"-IOERR error or timeout writing to target instance\r\n",
-            Failure::Reading => b"-IOERR error or timeout reading from target instance\r\n",
-        }
+    /// What the client is told.
+    pub fn error(self) -> Error {
+        Error::new(match self {
+            Failure::Connecting => "IOERR error or timeout connecting to the client",
+            Failure::Writing => "IOERR error or timeout writing to target instance",
+            Failure::Reading => "IOERR error or timeout reading from target instance",
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::dump::payload;
 use super::target::{Answers, Errand, Failure, Targets};
 use crate::clients::Reach;
 use crate::keyspace::{Db, NO_EXPIRY, Watch, encode_request};
+use crate::resp::{Error, Out};
 
 /// Rounds without the lock before a round with it.
 const ROUNDS: usize = 3;
@@ -32,8 +33,8 @@ pub struct Order {
 }
 
 /// A key on its way.
-struct Parcel {
-    key: Vec<u8>,
+struct Parcel<'a> {
+    key: &'a [u8],
     watch: Arc<Watch>,
     /// The target has an older copy of ours.
     sent_before: bool,
@@ -43,52 +44,54 @@ struct Parcel {
 
 /// What a round led to.
 #[derive(Default)]
-struct Outcome {
+struct Outcome<'a> {
     /// The first error of the target.
     refusal: Option<Vec<u8>>,
     failure: Option<Failure>,
     /// This node may not write any more.
     barred: bool,
     /// Keys that changed while they were under way.
-    touched: Vec<Parcel>,
+    touched: Vec<Parcel<'a>>,
 }
 
-/// Moves the keys; the reply of the command.
-pub fn carry(targets: &Targets, order: &Order, reach: &mut dyn Reach) -> Vec<u8> {
-    let mut parcels: Vec<Parcel> = order.keys.iter().map(|key| Parcel::new(key.clone(), false)).collect();
-    let mut total = Outcome::default();
+/// Moves the keys, and replies.
+pub fn carry(targets: &Targets, order: &Order, reach: &mut dyn Reach, out: &mut Out) -> Result<(), Error> {
+    let mut parcels: Vec<Parcel<'_>> = order.keys.iter().map(|key| Parcel::new(key, false)).collect();
+    let mut refusal = None;
     for round in 0.. {
-        let outcome = round_of(targets, order, reach, parcels, (round == 0, round >= ROUNDS));
-        let Some(outcome) = outcome else { return b"+NOKEY\r\n".to_vec() };
-        total.refusal = total.refusal.or(outcome.refusal);
-        total.failure = total.failure.or(outcome.failure);
-        total.barred |= outcome.barred;
+        let Some(outcome) = round_of(targets, order, reach, parcels, (round == 0, round >= ROUNDS)) else {
+            out.simple("NOKEY");
+            return Ok(());
+        };
+        refusal = refusal.or(outcome.refusal);
+        if outcome.barred {
+            return Err(Error::READONLY);
+        }
         parcels = outcome.touched;
-        if parcels.is_empty() || total.failure.is_some() || total.barred {
+        if let Some(text) = refusal.take_if(|_| parcels.is_empty() || outcome.failure.is_some()) {
+            return Err(Error::general(&[b"Target instance replied with error: ", &text[..]].concat()));
+        }
+        if let Some(failure) = outcome.failure {
+            return Err(failure.error());
+        }
+        if parcels.is_empty() {
             break;
         }
     }
-    match total {
-        Outcome { barred: true, .. } => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
-        Outcome { refusal: Some(text), .. } => {
-            [b"-ERR Target instance replied with error: ", &text[..], b"\r\n"].concat()
-        }
-        Outcome { failure: Some(failure), .. } => failure.reply().to_vec(),
-        _ => b"+OK\r\n".to_vec(),
-    }
+    out.ok();
+    Ok(())
 }
 
 /// Sends the keys once. `None`: none of them is there.
-fn round_of(
+fn round_of<'a>(
     targets: &Targets,
     order: &Order,
     reach: &mut dyn Reach,
-    mut parcels: Vec<Parcel>,
+    mut parcels: Vec<Parcel<'a>>,
     (first, locked): (bool, bool),
-) -> Option<Outcome> {
-    let names: Vec<Vec<u8>> = parcels.iter().map(|p| p.key.clone()).collect();
-    let names: Vec<&[u8]> = names.iter().map(|key| &key[..]).collect();
-    let send = |parcels: &[Parcel], bytes: &[u8]| {
+) -> Option<Outcome<'a>> {
+    let names: Vec<&[u8]> = parcels.iter().map(|p| p.key).collect();
+    let send = |parcels: &[Parcel<'_>], bytes: &[u8]| {
         let errand = Errand {
             host: &order.host,
             port: &order.port,
@@ -98,10 +101,10 @@ fn round_of(
         };
         targets.send(&errand, bytes, parcels.iter().map(|p| p.requests).sum())
     };
-    let (mut bytes, mut barred, mut outcome) = (Vec::new(), false, None);
+    let (mut bytes, mut outcome) = (Vec::new(), None);
     reach.with(&names, &mut |db, writable| {
-        barred = !writable && !order.copy;
-        if barred {
+        if !writable && !order.copy {
+            outcome = Some(Outcome { barred: true, ..Outcome::default() });
             return;
         }
         pack(db, order, &mut parcels, first, &mut bytes);
@@ -110,9 +113,6 @@ fn round_of(
             outcome = Some(settle(db, order, std::mem::take(&mut parcels), answers, failure));
         }
     });
-    if barred {
-        return Some(Outcome { barred, ..Outcome::default() });
-    }
     if outcome.is_some() {
         return outcome;
     }
@@ -126,7 +126,7 @@ fn round_of(
         if writable || order.copy {
             outcome = Some(settle(db, order, parcels, answers, failure));
         } else {
-            parcels.iter().for_each(|p| db.unwatch(&p.key, &p.watch));
+            parcels.iter().for_each(|p| db.unwatch(p.key, &p.watch));
             outcome = Some(Outcome { barred: true, ..Outcome::default() });
         }
     });
@@ -134,16 +134,16 @@ fn round_of(
 }
 
 /// Writes out what the keys hold now, and watches them. Those that have nothing to send fall away.
-fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel>, first: bool, bytes: &mut Vec<u8>) {
+fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel<'_>>, first: bool, bytes: &mut Vec<u8>) {
     parcels.retain_mut(|parcel| {
-        let now = db.now;
-        let entry = if first { db.read(&parcel.key) } else { db.peek(&parcel.key) };
+        let (key, now) = (parcel.key, db.now);
+        let entry = if first { db.read(key) } else { db.peek(key) };
         match entry {
             Some(e) => {
                 let verb: &[u8] = if order.asking { b"RESTORE-ASKING" } else { b"RESTORE" };
                 let ttl = if e.expiry() == NO_EXPIRY { 0 } else { (e.expiry() - now).max(1) }.to_string();
                 let payload = payload(e, order.compress);
-                let mut argv: Vec<&[u8]> = vec![verb, &parcel.key, ttl.as_bytes(), &payload];
+                let mut argv: Vec<&[u8]> = vec![verb, key, ttl.as_bytes(), &payload];
                 if order.replace || parcel.sent_before {
                     argv.push(b"REPLACE");
                 }
@@ -156,23 +156,28 @@ fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel>, first: bool, 
                     encode_request(&[b"ASKING"], bytes);
                     parcel.requests = 2;
                 }
-                encode_request(&[b"DEL", &parcel.key], bytes);
+                encode_request(&[b"DEL", key], bytes);
             }
             None => return false,
         }
         if !order.copy {
-            parcel.watch = Arc::default();
-            db.watch(&parcel.key, &parcel.watch);
+            db.watch(key, &parcel.watch);
         }
         true
     });
 }
 
 /// Removes the keys that the target has as they are here.
-fn settle(db: &mut Db<'_>, order: &Order, parcels: Vec<Parcel>, answers: Answers, failure: Option<Failure>) -> Outcome {
+fn settle<'a>(
+    db: &mut Db<'_>,
+    order: &Order,
+    parcels: Vec<Parcel<'a>>,
+    answers: Answers,
+    failure: Option<Failure>,
+) -> Outcome<'a> {
     let mut outcome = Outcome { failure, ..Outcome::default() };
     let mut answers = answers.into_iter();
-    let mut gone: Vec<Vec<u8>> = Vec::new();
+    let mut gone: Vec<&[u8]> = vec![b"DEL"];
     for parcel in parcels {
         let mut taken = 0;
         let mut refusal = None;
@@ -185,27 +190,25 @@ fn settle(db: &mut Db<'_>, order: &Order, parcels: Vec<Parcel>, answers: Answers
         if order.copy {
             continue;
         }
-        db.unwatch(&parcel.key, &parcel.watch);
+        db.unwatch(parcel.key, &parcel.watch);
         if !arrived {
             continue;
         }
         if parcel.watch.is_touched() {
             outcome.touched.push(Parcel::new(parcel.key, true));
-        } else if db.delete(&parcel.key, true) {
-            deleted_in(db, &parcel.key);
+        } else if db.delete(parcel.key, true) {
+            deleted_in(db, parcel.key);
             gone.push(parcel.key);
         }
     }
-    if !gone.is_empty() {
-        let mut argv: Vec<&[u8]> = vec![b"DEL"];
-        argv.extend(gone.iter().map(|key| &key[..]));
-        db.effect(&argv);
+    if gone.len() > 1 {
+        db.effect(&gone);
     }
     outcome
 }
 
-impl Parcel {
-    fn new(key: Vec<u8>, sent_before: bool) -> Parcel {
+impl Parcel<'_> {
+    fn new(key: &[u8], sent_before: bool) -> Parcel<'_> {
         Parcel { key, watch: Arc::default(), sent_before, requests: 0 }
     }
 }
