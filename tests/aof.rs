@@ -5,7 +5,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Conn, Server, TempDir, Value, dunlin, free_port};
+use support::{Conn, Server, TempDir, Value, dunlin, free_port, redis};
 
 fn start_in(dir: &Path, mut command: Command, args: &[&str]) -> Server {
     let port = free_port();
@@ -17,10 +17,6 @@ fn start_in(dir: &Path, mut command: Command, args: &[&str]) -> Server {
 }
 
 const ON: [&str; 2] = ["--appendonly", "yes"];
-
-fn redis() -> Command {
-    Command::new("redis-server")
-}
 
 fn digest(c: &mut Conn) -> String {
     c.run("DEBUG DIGEST").text()

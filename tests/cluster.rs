@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
+use support::nodes::{self, Picture};
 use support::{Conn, PATIENCE, Server, TempDir, dunlin, free_port};
 
 const OPTIONS: [&str; 8] =
@@ -32,7 +33,7 @@ impl Node {
         Node::of(dunlin())
     }
     fn redis() -> Node {
-        Node::of(Command::new("redis-server"))
+        Node::of(support::redis())
     }
     fn port(&self) -> u16 {
         self.server.port
@@ -79,15 +80,9 @@ fn wait(what: &str, right: impl Fn() -> bool) {
     }
 }
 
-/// What a node thinks: of each node its role, its primary and its slots.
-fn picture(node: &Node) -> BTreeMap<String, (String, String, Vec<String>)> {
-    let text = node.run("CLUSTER NODES");
-    let of = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let slots = words[8..].iter().map(|s| (*s).to_owned()).collect();
-        (words[0].to_owned(), (words[2].replace("myself,", ""), words[3].to_owned(), slots))
-    };
-    text.lines().map(of).collect()
+/// What a node thinks of the cluster.
+fn picture(node: &Node) -> Picture {
+    nodes::picture(&node.run("CLUSTER NODES"))
 }
 
 /// Waits until all nodes have the same view, in which all are well and each slot is served.
@@ -95,7 +90,7 @@ fn agree(nodes: &[&Node]) {
     wait("agreement", || {
         let first = picture(nodes[0]);
         first.len() == nodes.len()
-            && first.values().all(|(role, _, _)| role == "master" || role == "slave")
+            && nodes::is_well(&first)
             && nodes.iter().all(|n| n.run("CLUSTER INFO").contains("cluster_state:ok") && picture(n) == first)
     });
 }
@@ -235,7 +230,7 @@ fn redis_cli_makes_and_changes_a_cluster_while_clients_write() {
     agree(&more);
     cli(&["check", &at[0]]);
     let seen = picture(&new);
-    let slots = seen[&new.id()].2.iter().map(|range| {
+    let slots = seen[&new.id()].3.iter().map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         last.parse::<u32>().unwrap() - first.parse::<u32>().unwrap() + 1
     });

@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
+use support::nodes::{Picture, is_well, picture};
 use support::{PATIENCE, Server, TempDir};
 
 const TIMEOUT_MS: u64 = 1500;
@@ -138,9 +139,6 @@ impl Local {
     }
 }
 
-/// What nodes agree on: of each node its address, role, primary and slots.
-type Picture = BTreeMap<String, (String, String, String, Vec<String>)>;
-
 struct Cluster {
     /// Before the network: namespaces outlive the processes in them.
     _servers: Vec<Server>,
@@ -212,24 +210,16 @@ impl Cluster {
         self.local(at).run("CLUSTER INFO").contains("cluster_state:ok")
     }
 
-    /// The cluster as a node sees it; nodes in handshake, and those that are not well, have a role of that name.
+    /// The cluster as a node sees it.
     fn picture(&self, at: usize) -> Picture {
-        let text = self.local(at).run("CLUSTER NODES");
-        let nodes = text.lines().map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let role = words[2].trim_start_matches("myself,").to_owned();
-            let slots = words[8..].iter().map(|slots| (*slots).to_owned()).collect();
-            (words[0].to_owned(), (words[1].split(',').next().unwrap().to_owned(), role, words[3].to_owned(), slots))
-        });
-        nodes.collect()
+        picture(&self.local(at).run("CLUSTER NODES"))
     }
 
     /// Waits until all nodes have the same view, in which all are well and each slot has one owner; how long, in ms.
     fn agree(&self) -> u64 {
         self.until("agreement", |cluster| {
             let first = cluster.picture(0);
-            let well = first.values().all(|(_, role, _, _)| role == "master" || role == "slave");
-            well && (0..6).all(|at| cluster.is_ok(at) && cluster.picture(at) == first) && covers_once(&first)
+            is_well(&first) && (0..6).all(|at| cluster.is_ok(at) && cluster.picture(at) == first) && covers_once(&first)
         })
     }
 

@@ -5,16 +5,12 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Conn, Server, TempDir, Value, dunlin, free_port};
+use support::{Conn, Server, TempDir, Value, dunlin, free_port, redis};
 
 fn start_in(dir: &Path, mut command: Command, args: &[&str]) -> Server {
     let port = free_port();
     command.current_dir(dir).args(["--port", &port.to_string(), "--enable-debug-command", "yes"]).args(args);
     Server::run(command, port)
-}
-
-fn redis() -> Command {
-    Command::new("redis-server")
 }
 
 /// Every type in every encoding, expiries, several databases, odd bytes.

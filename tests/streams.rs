@@ -151,14 +151,7 @@ fn known(c: &mut Conn, key: &str) -> String {
 fn replicas_know_of_groups_what_their_primary_knows() {
     for redis in [false, true] {
         let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
-        let replica = if redis {
-            let port = support::free_port();
-            let mut command = std::process::Command::new("redis-server");
-            command.args(["--port", &port.to_string(), "--save", ""]);
-            Server::run(command, port)
-        } else {
-            Server::start(&[])
-        };
+        let replica = if redis { Server::redis() } else { Server::start(&[]) };
         let (mut a, mut b) = (primary.connect(), replica.connect());
         b.run(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
         b.until("the link", |c| c.info("master_link_status") == "up");
