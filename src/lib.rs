@@ -5,6 +5,7 @@
 #![deny(clippy::await_holding_lock, unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+pub mod acl;
 pub mod base;
 pub mod clients;
 pub mod cluster;

@@ -715,6 +715,7 @@ fn replicas_go_on_without_a_snapshot_after_their_primary_restarted() {
     assert_eq!((c.info("sync_full"), c.run("DBSIZE").int()), ("0".into(), 1));
     c.run("SET more 1");
     for r in &replicas {
+        wait("the last write", || r.conn().run("EXISTS more").int() == 1);
         wait("the end of the expired key", || r.conn().run("DBSIZE").int() == 2);
         assert_eq!(r.conn().run("DEBUG DIGEST"), c.run("DEBUG DIGEST"));
     }

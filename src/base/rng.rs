@@ -98,6 +98,11 @@ pub fn fill(out: &mut [u8]) {
     with(|rng| rng.fill(out));
 }
 
+/// Fill `out` with random bytes that nobody can guess, straight from the operating system.
+pub fn secret(out: &mut [u8]) -> std::io::Result<()> {
+    std::fs::File::open("/dev/urandom")?.read_exact(out)
+}
+
 /// Restart this thread's generator from `seed`, so that what follows replays.
 pub fn reseed(seed: u64) {
     LOCAL.set(Rng::new(seed));

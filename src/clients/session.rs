@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
+use crate::acl::{Acl, User};
 use crate::keyspace::{Waiter, Watch};
 use crate::spec::Flags;
 
@@ -117,6 +118,14 @@ pub struct Session {
     pub db: usize,
     /// Whether commands need no further authentication.
     pub authenticated: bool,
+    /// It logged in, or came when nobody had to.
+    pub logged_in: bool,
+    /// As whom it acts, as read at `acl_version`; nobody for commands of the server itself.
+    pub user: Option<Arc<User>>,
+    /// The version of the users that it knows.
+    pub acl_version: u64,
+    /// It may do everything.
+    pub unrestricted: bool,
     /// CLIENT REPLY.
     pub reply: ReplyMode,
     /// Whether it is to end.
@@ -170,6 +179,10 @@ impl Session {
             client,
             db: 0,
             authenticated,
+            logged_in: authenticated,
+            user: None,
+            acl_version: 0,
+            unrestricted: true,
             reply: ReplyMode::On,
             close: Close::No,
             multi: None,
@@ -201,6 +214,48 @@ impl Session {
         s.internal = true;
         s.deny_blocking = true;
         s
+    }
+    /// Makes it act as the default user, as a new connection does.
+    pub fn start_as_default(&mut self, acl: &Acl) {
+        let version = acl.version();
+        self.logged_in = acl.is_open();
+        self.set_user(acl.default_user(), acl, version);
+    }
+    /// It has logged in as this user, who was looked up when the users were at `version`.
+    pub fn log_in(&mut self, user: Arc<User>, acl: &Acl, version: u64) {
+        self.logged_in = true;
+        self.set_user(user, acl, version);
+        self.client.set(flags::AUTHENTICATED, true);
+    }
+    fn set_user(&mut self, user: Arc<User>, acl: &Acl, version: u64) {
+        self.authenticated = self.logged_in || acl.is_open();
+        self.unrestricted = user.unrestricted;
+        self.acl_version = version;
+        self.client.names.lock().user = user.name.clone();
+        self.user = Some(user);
+    }
+    /// Users have changed: looks at its own again. If that was deleted, the connection ends.
+    #[cold]
+    pub fn look_at_user(&mut self, acl: &Acl) {
+        let version = acl.version();
+        match self.user.take() {
+            None => self.acl_version = version,
+            Some(user) => match acl.again(&user) {
+                Some(user) => self.set_user(user, acl, version),
+                None => {
+                    self.lose_user(acl);
+                    self.acl_version = version;
+                }
+            },
+        }
+    }
+    /// Its user was deleted: it may do nothing any more, and ends.
+    pub fn lose_user(&mut self, acl: &Acl) {
+        self.start_as_default(acl);
+        (self.logged_in, self.authenticated) = (false, false);
+        if self.close == Close::No {
+            self.close = Close::AfterReply;
+        }
     }
     /// Subscriptions of all kinds.
     pub fn subscriptions(&self) -> usize {

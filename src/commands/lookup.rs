@@ -148,8 +148,13 @@ impl Lookup {
     }
     /// The subcommands of a container.
     pub fn subs(&self, container: &Entry) -> &[Entry] {
+        let numbers = self.numbers_of_subs(container);
+        &self.entries[numbers.start as usize..numbers.end as usize]
+    }
+    /// The numbers of the subcommands of a container.
+    pub fn numbers_of_subs(&self, container: &Entry) -> std::ops::Range<u16> {
         let (first, n) = container.subs;
-        &self.entries[first as usize..(first + n) as usize]
+        first..first + n
     }
     /// Every command and subcommand, by number.
     pub fn all(&self) -> &[Entry] {

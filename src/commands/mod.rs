@@ -17,6 +17,7 @@ pub mod table;
 pub(crate) mod testing;
 pub mod text;
 
+pub mod acl;
 pub mod bitmap;
 pub mod cluster;
 pub mod connection;

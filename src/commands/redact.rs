@@ -24,6 +24,7 @@ pub fn redact<'a>(entry: &Entry, argv: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
                 hide(at + 2);
             }
         }
+        "acl|setuser" | "acl|deluser" | "acl|getuser" => (2..argv.len()).for_each(hide),
         "migrate" => migrate::secrets(argv).for_each(hide),
         "config|set" => (2..argv.len()).step_by(2).filter(|i| config::is_sensitive(argv[*i])).for_each(|i| hide(i + 1)),
         _ => {}

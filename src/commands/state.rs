@@ -12,6 +12,7 @@ use super::persistence::status::{Loading, Snapshots};
 use super::server::debug::switches::Switches;
 use super::server::shutdown::Plan;
 use super::table;
+use crate::acl::{self, Acl};
 use crate::base::{alloc, clock, rng};
 use crate::clients::{Pause, Registry};
 use crate::cluster::Cluster;
@@ -60,6 +61,8 @@ pub struct Server {
     pub rates: Rates<4>,
     /// The commands by name.
     pub lookup: Lookup,
+    /// The users.
+    pub acl: Acl,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// SLOWLOG and COMMANDLOG.
@@ -119,6 +122,12 @@ impl Server {
             None => Some(name.to_owned()),
         };
         let lookup = Lookup::new(&table::all(), rename);
+        let acl_table = acl::Table::new(
+            lookup
+                .all()
+                .iter()
+                .map(|entry| (&entry.command.meta, entry.parent.is_some(), lookup.numbers_of_subs(entry))),
+        );
         let keyspace = Keyspace::new(databases);
         let repl = Replication::default();
         repl.log.set_backlog(config.repl_backlog_size() as u64);
@@ -130,6 +139,7 @@ impl Server {
             pubsub: PubSub::default(),
             metrics: Metrics::new(databases, lookup.all().len()),
             rates: Rates::default(),
+            acl: Acl::new(acl_table, config),
             lookup,
             pause: Pause::default(),
             log: CommandLog::default(),

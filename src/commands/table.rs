@@ -1,13 +1,13 @@
 //! Every command. A group lists its own; a command not listed does not exist.
 
 use super::{
-    Command, bitmap, cluster, connection, generic, geo, hash, hyperloglog, list, persistence, pubsub, replication,
+    Command, acl, bitmap, cluster, connection, generic, geo, hash, hyperloglog, list, persistence, pubsub, replication,
     scripting, server, set, stream, string, transactions, zset,
 };
 
 /// All commands, group by group.
 pub fn all() -> Vec<&'static Command> {
-    let groups: [&[&Command]; 18] = [
+    let groups: [&[&Command]; 19] = [
         string::COMMANDS,
         list::COMMANDS,
         hash::COMMANDS,
@@ -26,6 +26,7 @@ pub fn all() -> Vec<&'static Command> {
         scripting::COMMANDS,
         cluster::COMMANDS,
         server::COMMANDS,
+        acl::COMMANDS,
     ];
     groups.concat()
 }

@@ -21,6 +21,8 @@ const FORGOTTEN: [&[u8]; 4] =
 /// How deep files may include one another.
 const MAX_INCLUDES: usize = 16;
 
+const COMMAND_LINE: &str = "Reading the command line";
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Start {
@@ -28,6 +30,23 @@ pub enum Start {
     Run(Box<Config>),
     /// Print this and exit with success.
     Print(String),
+}
+
+/// A `user` line. What it says is looked at when there are commands to look it up in.
+#[derive(Clone, Debug, Default)]
+pub struct UserLine {
+    /// The name and the rules.
+    pub words: Vec<Vec<u8>>,
+    /// Where it stands.
+    place: String,
+    line: Vec<u8>,
+}
+
+impl UserLine {
+    /// The text for standard error if it is wrong.
+    pub fn fatal(&self, why: String) -> String {
+        fatal(&self.place, &self.line, why).0
+    }
 }
 
 /// Why the server cannot start: the text for standard error; the exit status is 1.
@@ -74,7 +93,8 @@ pub fn from_args(args: &[&OsStr], stdin: &mut dyn Read) -> Result<Start, Fatal> 
         read_text(&config, &text, "standard input", 0)?;
     }
     for line in &lines {
-        read_line(&config, line, 0).map_err(|why| fatal("Reading the command line", line, why))?;
+        read_line(&config, line, 0).map_err(|why| fatal(COMMAND_LINE, line, why))?;
+        note_place(&config, line, || COMMAND_LINE.to_owned());
     }
     check_log_file(&config)?;
     Ok(Start::Run(Box::new(config)))
@@ -152,14 +172,21 @@ fn read_text(config: &Config, text: &[u8], source: &str, depth: usize) -> Result
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
+        let place = || format!("Reading the configuration file, at line {} ({source})", at + 1);
         read_line_at(config, line, depth).map_err(|error| match error {
             LineError::Included(fatal) => fatal,
-            LineError::Why(why) => {
-                fatal(&format!("Reading the configuration file, at line {} ({source})", at + 1), line, why)
-            }
+            LineError::Why(why) => fatal(&place(), line, why),
         })?;
+        note_place(config, line, place);
     }
     Ok(())
+}
+
+/// Notes where the `user` line stood that was just read, if one was.
+fn note_place(config: &Config, line: &[u8], place: impl FnOnce() -> String) {
+    if let Some(user) = config.users.lock().last_mut().filter(|user| user.place.is_empty()) {
+        (user.place, user.line) = (place(), line.to_vec());
+    }
 }
 
 fn read_line(config: &Config, line: &[u8], depth: usize) -> Result<(), String> {
@@ -186,7 +213,11 @@ fn read_line_at(config: &Config, line: &[u8], depth: usize) -> Result<(), LineEr
             config.renames.lock().push((from.to_ascii_lowercase(), to.to_ascii_lowercase()));
             Ok(())
         }
-        (b"user", [_, ..]) => Err("user: users other than the default one are not supported".into()),
+        (b"user", [_, ..]) => {
+            let words = values.iter().map(|word| word.to_vec()).collect();
+            config.users.lock().push(UserLine { words, ..UserLine::default() });
+            Ok(())
+        }
         (b"loadmodule", [_, ..]) => Err("loadmodule: modules are not supported".into()),
         (b"sentinel", [_, ..]) => Err("sentinel directive while not in sentinel mode".into()),
         (forgotten, [_]) if FORGOTTEN.contains(&forgotten) => Ok(()),
@@ -321,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_and_what_leaves_it_off_is_taken() {
-        for bad in [["--tls-port", "6380"], ["--aclfile", "users.acl"], ["--supervised", "upstart"]] {
+        for bad in [["--tls-port", "6380"], ["--supervised", "upstart"]] {
             let Fatal(text) = start(&bad, "").unwrap_err();
             assert!(text.contains("not supported"), "{text}");
         }

@@ -110,6 +110,9 @@ pub fn is_sensitive(name: &[u8]) -> bool {
 /// Called when CONFIG SET changed an option, with its name; an error undoes the change.
 pub type ChangeHook = Box<dyn Fn(&Config, &'static str) -> Result<(), String> + Send + Sync>;
 
+/// Tells the users as they are now, each as the words of a `user` line.
+pub type UserSource = Box<dyn Fn() -> Vec<Vec<Vec<u8>>> + Send + Sync>;
+
 /// The value of every option. One for a process, shared by reference.
 pub struct Config {
     /// The number of each option.
@@ -122,6 +125,10 @@ pub struct Config {
     percentiles: RwLock<Vec<f64>>,
     /// `rename-command` lines: old and new name (empty to remove the command).
     renames: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// `user` lines.
+    users: Mutex<Vec<load::UserLine>>,
+    /// What `user` lines CONFIG REWRITE writes.
+    user_source: OnceLock<UserSource>,
     /// The file that CONFIG REWRITE writes.
     file: OnceLock<PathBuf>,
     hook: OnceLock<ChangeHook>,
@@ -150,6 +157,8 @@ impl Config {
             output: [const { [const { AtomicU64::new(0) }; 3] }; 3],
             percentiles: RwLock::new(Vec::new()),
             renames: Mutex::new(Vec::new()),
+            users: Mutex::new(Vec::new()),
+            user_source: OnceLock::new(),
             file: OnceLock::new(),
             hook: OnceLock::new(),
             changing: Mutex::new(()),
@@ -273,6 +282,11 @@ impl Config {
         self.renames.lock().clone()
     }
 
+    /// The `user` lines, in the order they were read.
+    pub fn users(&self) -> Vec<load::UserLine> {
+        self.users.lock().clone()
+    }
+
     /// The configuration file, if the server was started with one.
     pub fn file(&self) -> Option<&std::path::Path> {
         self.file.get().map(PathBuf::as_path)
@@ -291,6 +305,11 @@ impl Config {
     pub fn on_change(&self, hook: ChangeHook) {
         // A second server in one process would be a mistake in the caller; the first one stays in charge.
         let _ = self.hook.set(hook);
+    }
+
+    /// Registers where CONFIG REWRITE gets the users from; only the first one counts.
+    pub fn rewrite_users_from(&self, source: UserSource) {
+        let _ = self.user_source.set(source);
     }
 
     /// CONFIG GET: names and values that match one of `patterns`, each name once, in the table's order. An exact name

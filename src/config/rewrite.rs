@@ -1,12 +1,14 @@
 //! CONFIG REWRITE: bring the configuration file up to date and leave it recognisable.
 //!
+//! The users of `user` lines are those of the server, if it has told where to ask for them.
+//!
 //! Comments, order and unknown lines stay. A line of an option is replaced by the option's value; surplus lines of an
 //! option go; options that are not in the file and not at their default are appended below a marker. The new file is
 //! written beside the old one, forced to disk and renamed over it, so a crash leaves one or the other.
 
 use super::kind::{Kind, OUTPUT_CLASSES, read_output_limits};
 use super::row::{OMIT_EMPTY, Row};
-use super::split::split;
+use super::split::{push_quoted, split};
 use super::{Config, find, os_error, table};
 use crate::base::rng;
 use std::collections::VecDeque;
@@ -39,6 +41,10 @@ impl Config {
                 Kind::OutputLimits => self.rewrite_output_limits(&mut file, at, row),
                 _ => self.rewrite_option(&mut file, at, row),
             }
+        }
+        if let Some(source) = self.user_source.get() {
+            source().iter().for_each(|words| file.put_user(words));
+            file.drop_users();
         }
         file.text()
     }
@@ -75,12 +81,18 @@ fn memory(bytes: u64) -> super::kind::Value {
 struct File {
     lines: Vec<Vec<u8>>,
     places: Vec<VecDeque<usize>>,
+    users: VecDeque<usize>,
     has_marker: bool,
 }
 
 impl File {
     fn read(text: &[u8]) -> File {
-        let mut file = File { lines: Vec::new(), places: vec![VecDeque::new(); table().len()], has_marker: false };
+        let mut file = File {
+            lines: Vec::new(),
+            places: vec![VecDeque::new(); table().len()],
+            users: VecDeque::new(),
+            has_marker: false,
+        };
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         if text.is_empty() {
             return file;
@@ -105,6 +117,9 @@ impl File {
                 self.lines.push(line.to_vec());
             }
             Some(name) if KNOWN_DIRECTIVES.contains(&name.to_ascii_lowercase().as_slice()) => {
+                if name.eq_ignore_ascii_case(b"user") {
+                    self.users.push_back(self.lines.len());
+                }
                 self.lines.push(line.to_vec());
             }
             // Not understood, so it must not stop the next start; kept for whoever wrote it.
@@ -114,15 +129,43 @@ impl File {
 
     /// Put `line` in place of the option's next line; append it if there is none and it `must` be there.
     fn put(&mut self, option: usize, line: Vec<u8>, must: bool) {
-        if let Some(at) = self.places[option].pop_front() {
-            self.lines[at] = line;
-        } else if must {
-            if !self.has_marker {
-                self.lines.push(MARKER.to_vec());
-                self.has_marker = true;
-            }
-            self.lines.push(line);
+        match self.places[option].pop_front() {
+            Some(at) => self.lines[at] = line,
+            None if must => self.append(line),
+            None => {}
         }
+    }
+
+    fn append(&mut self, line: Vec<u8>) {
+        if !self.has_marker {
+            self.lines.push(MARKER.to_vec());
+            self.has_marker = true;
+        }
+        self.lines.push(line);
+    }
+
+    /// Put a user in place of the next `user` line, or append it.
+    fn put_user(&mut self, words: &[Vec<u8>]) {
+        let mut line = Vec::new();
+        for word in words {
+            if !line.is_empty() {
+                line.push(b' ');
+            }
+            if word.iter().any(|c| b"\"'".contains(c)) {
+                push_quoted(word, &mut line);
+            } else {
+                line.extend_from_slice(word);
+            }
+        }
+        match self.users.pop_front() {
+            Some(at) => self.lines[at] = line,
+            None => self.append(line),
+        }
+    }
+
+    /// Blank the remaining `user` lines.
+    fn drop_users(&mut self) {
+        self.users.drain(..).for_each(|at| self.lines[at].clear());
     }
 
     /// Blank the option's remaining lines.

@@ -37,6 +37,10 @@ impl Worker {
         self.passed_on = 0;
         let (mut done, mut at) = (0, 0);
         while done < turn.counts.len() {
+            if !self.know_user(session) {
+                self.server.keyspace.hooks.wake();
+                return (done, Stop::Session);
+            }
             let before = done;
             if self.may_batch(session, out) {
                 let (n, args) = self.batch(session, turn, now, done, at, out);
@@ -98,6 +102,13 @@ impl Worker {
             let Some(entry) = self.server.lookup.command(name) else { break };
             if !entry.batchable || !self.is_open(entry.flags()) || !entry.command.meta.arity_fits(argc as usize) {
                 break;
+            }
+            if !session.unrestricted {
+                let argv: SmallVec<[&[u8]; 8]> =
+                    turn.args[next..next + argc as usize].iter().map(|a| a.of(turn.buf)).collect();
+                if !self.may(session, entry, &argv) {
+                    break;
+                }
             }
             let mut key = Located::NONE;
             if entry.keyed {

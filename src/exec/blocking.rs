@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use super::Worker;
+use super::permit::noperm;
 use super::single::{Locks, slices};
+use crate::acl::Context;
 use crate::base::clock;
 use crate::clients::{Session, flags};
 use crate::commands::ctx::write_null;
+use crate::commands::lookup::Entry;
 use crate::keyspace::{Located, WaitRequest, Waiter, Watch};
-use crate::resp::{Out, Proto};
+use crate::resp::{Error, Out, Proto};
 
 /// Watched keys, each with its database, and their mark.
 type Watches = (Vec<(usize, Vec<u8>)>, Arc<Watch>);
@@ -129,6 +132,10 @@ impl Worker {
         let mut session = Session::internal(waiter.db);
         session.serving = true;
         let mut out = reply_to(waiter);
+        if let Err(e) = self.still_may(waiter, entry, &argv) {
+            self.parts().reject(&mut session, Some(entry), &e, &mut out);
+            return waiter.served(out.take_bytes());
+        }
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
         if self.denied {
@@ -144,6 +151,21 @@ impl Worker {
             waiter.served(out.take_bytes());
         }
         self.unlock();
+    }
+
+    /// Whether the waiter's client may still run its command: its user may have changed since it began to wait.
+    fn still_may(&mut self, waiter: &Waiter, entry: &'static Entry, argv: &[&[u8]]) -> Result<(), Error> {
+        let server = self.server;
+        if server.acl.is_plain() {
+            return Ok(());
+        }
+        let Some(client) = server.registry.get(waiter.client) else { return Ok(()) };
+        let mut session = Session::internal(waiter.db);
+        session.user = server.acl.get(&client.names.lock().user);
+        session.unrestricted = session.user.as_ref().is_none_or(|user| user.unrestricted);
+        session.client = client;
+        let checked = self.parts().check_user(&session, entry, argv, Context::TopLevel, entry.id);
+        checked.map_err(|why| noperm(&session, &why))
     }
 
     /// A wait ended without service: the command counts as executed now.

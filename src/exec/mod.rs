@@ -19,6 +19,7 @@ mod cron;
 mod gate;
 mod job;
 mod memory;
+mod permit;
 mod route;
 mod script;
 mod single;
@@ -70,6 +71,8 @@ pub struct Worker {
     /// The cluster when it was last looked at, and the number of that view.
     view: Option<Arc<View>>,
     view_version: u64,
+    /// The version of the users when they were last looked at.
+    acl_version: u64,
     /// The commands of this turn come from a stream that the state of the server does not bar.
     trusted: bool,
     /// The flags of the command that is being looked at.
@@ -106,6 +109,7 @@ impl Worker {
             gate: 0,
             view: None,
             view_version: 0,
+            acl_version: 0,
             trusted: false,
             flags: Flags::NONE,
             put_off: blocking::PutOff::default(),
@@ -118,6 +122,7 @@ impl Worker {
     /// replica, where the primary says when they go.
     fn look_at_state(&mut self) {
         self.gate = self.server.gate.bits();
+        self.acl_version = self.server.acl.version();
         self.look_at_cluster();
         self.fx.keep_expired = self.server.pause.is_set() || self.gate & bits::REPLICA != 0;
     }

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::call::Parts;
 use super::gate;
 use super::route::{self, Route};
+use crate::acl::Context;
 use crate::base::{clock, num, slot};
 use crate::clients::Session;
 use crate::commands::gate::bits;
@@ -197,6 +198,8 @@ impl Parts<'_> {
         });
         own.client = session.client.clone();
         own.db = session.db;
+        own.user.clone_from(&session.user);
+        own.unrestricted = session.unrestricted;
         own.internal = session.internal;
         own.primary = session.primary;
         own.replaying = session.replaying;
@@ -320,6 +323,13 @@ impl ScriptHost<'_, '_> {
         let obeyed = self.session.internal;
         if has(bits::REPLICA) && has(bits::STALE) && !config.replica_serve_stale_data() && !flags.has(Flags::STALE) {
             return Err("Can not execute the command on a stale replica".into());
+        }
+        if !self.session.unrestricted {
+            let running = self.parts.server.lookup.resolve(self.argv).map_or(entry.id, |caller| caller.id);
+            let checked = self.parts.check_user(&self.session, entry, argv, Context::Lua, running);
+            if let (Err(why), Some(user)) = (checked, &self.session.user) {
+                return Err(Refusal::Text([b"ACL failure in script: ", &why.text(user, false)[..]].concat()));
+            }
         }
         if self.read_only && flags.any(Flags::WRITE.or(Flags::MAY_REPLICATE)) {
             return Err("Write commands are not allowed from read-only scripts.".into());
@@ -487,7 +497,10 @@ impl Host for ScriptHost<'_, '_> {
     }
     fn may(&mut self, argv: &[&[u8]]) -> Option<bool> {
         let server = self.parts.server;
-        server.lookup.resolve(argv).map(|_| true)
+        let entry = server.lookup.resolve(argv)?;
+        let session = &self.session;
+        let Some(user) = session.user.as_ref().filter(|_| !session.unrestricted) else { return Some(true) };
+        Some(user.check(&server.acl.table, entry.id, argv, session.db).is_ok())
     }
     fn replicate_to(&mut self, mask: u8) {
         self.parts.fx.mask = mask;

@@ -3,8 +3,10 @@
 use smallvec::SmallVec;
 
 use super::batch::note;
+use super::permit::noperm;
 use super::route::Route;
 use super::{Turn, Worker};
+use crate::acl::Context;
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
 use crate::commands::lookup::Entry;
 use crate::commands::server::monitor;
@@ -106,7 +108,7 @@ impl Worker {
             return true;
         }
         self.flags = self.flags_of(entry, argv);
-        if let Err(e) = self.permitted(session, entry, out) {
+        if let Err(e) = self.permitted(session, entry, argv, out) {
             self.refuse(session, entry, &e, now, out);
             return true;
         }
@@ -186,7 +188,7 @@ impl Worker {
     /// can not run here.
     fn enter(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         entry: &Entry,
         argv: &[&[u8]],
         locks: Locks,
@@ -197,7 +199,14 @@ impl Worker {
         let mut route = route;
         if !self.take(locks) {
             self.look_at_state();
-            if let Some(e) = self.barred(session, entry) {
+            if !self.know_user(session) {
+                self.unlock();
+                return Err(Away::Refused(Error::NOAUTH));
+            }
+            let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
+            let checked = self.parts().check_user(session, entry, argv, context, entry.id);
+            let refused = self.barred(session, entry).or(checked.err().map(|why| noperm(session, &why)));
+            if let Some(e) = refused {
                 self.unlock();
                 return Err(Away::Refused(e));
             }
@@ -229,8 +238,8 @@ impl Worker {
         }
     }
 
-    /// Authentication, transaction and subscription state.
-    fn permitted(&self, session: &Session, entry: &Entry, out: &Out) -> Result<(), Error> {
+    /// Authentication, transaction, the rights of the user, and subscription state.
+    fn permitted(&mut self, session: &Session, entry: &Entry, argv: &[&[u8]], out: &Out) -> Result<(), Error> {
         let meta = &entry.command.meta;
         if !session.authenticated && !meta.flags.has(Flags::NO_AUTH) {
             return Err(Error::NOAUTH);
@@ -238,6 +247,9 @@ impl Worker {
         if session.multi.is_some() && meta.flags.has(Flags::NO_MULTI) {
             return Err(Error::new("ERR Command not allowed inside a transaction"));
         }
+        let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
+        let checked = self.parts().check_user(session, entry, argv, context, entry.id);
+        checked.map_err(|why| noperm(session, &why))?;
         if session.subscriptions() > 0 && !out.resp3() && !allowed_while_subscribed(meta.name) {
             return Err(Error::owned(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
@@ -347,7 +359,9 @@ impl Worker {
         }
         // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
         self.fx.logging = self.server.keyspace.hooks.logging();
-        self.gate == self.server.gate.bits() && self.view_version == self.server.cluster.version()
+        self.gate == self.server.gate.bits()
+            && self.view_version == self.server.cluster.version()
+            && self.acl_version == self.server.acl.version()
     }
 
     #[cold]

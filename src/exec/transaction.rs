@@ -3,6 +3,7 @@
 use super::route::Route;
 use super::single::{Locks, slices};
 use super::{Turn, Worker};
+use crate::acl::Context;
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::transactions::forget_watches;
@@ -77,6 +78,14 @@ impl Worker {
             self.flags = q.flags;
             if self.server.registry.has_monitors() {
                 self.show_monitors(session, e, &argv);
+            }
+            // Its rights may have gone since it was queued, even by a command of this transaction.
+            if session.acl_version != self.server.acl.version() {
+                session.look_at_user(&self.server.acl);
+            }
+            if let Err(why) = self.parts().check_user(session, e, &argv, Context::Multi, entry.id) {
+                self.parts().refuse_queued(&why, out);
+                continue;
             }
             self.parts().call(session, e, &argv, Located::NONE, now, out);
             self.stats.commands_processed.add(1);

@@ -172,6 +172,14 @@ counters! {
     evict_ns,
     /// Failed authentications.
     auth_denied,
+    /// Commands refused for lack of the right to run them.
+    command_denied,
+    /// Commands refused for a key.
+    key_denied,
+    /// Commands refused for a channel.
+    channel_denied,
+    /// Commands refused for a database.
+    database_denied,
     /// Requests in the turns that were counted by their depth.
     requests,
     /// Time that connections waited for their worker, ns.

@@ -35,7 +35,11 @@ impl<F: Fn(&mut Out)> Encoded<F> {
     fn new(write: F) -> Self {
         Encoded { write, made: [None, None] }
     }
-    fn send(&mut self, to: &Client) {
+    /// Whether the client gets it: one that is about to be closed gets nothing more.
+    fn send(&mut self, to: &Client) -> bool {
+        if to.mailbox.is_closing() {
+            return false;
+        }
         let resp3 = to.resp.load(Relaxed) == 3;
         let bytes = self.made[usize::from(resp3)].get_or_insert_with(|| {
             let mut out = Out::new(if resp3 { Proto::Resp3 } else { Proto::Resp2 });
@@ -43,6 +47,11 @@ impl<F: Fn(&mut Out)> Encoded<F> {
             Bytes::from(out.take_bytes())
         });
         to.mailbox.send(Mail::Push(bytes.clone()));
+        true
+    }
+    /// How many of these clients get it.
+    fn send_to_all(&mut self, clients: &[Arc<Client>]) -> usize {
+        clients.iter().filter(|client| self.send(client)).count()
     }
 }
 
@@ -86,6 +95,17 @@ impl PubSub {
     pub fn sunsubscribe(&self, channel: &[u8], client: &Client) {
         remove(&self.shard_channels, channel, client);
     }
+    /// The subscribers of channels (of both kinds) and patterns that `allowed` says no to; it hears whether it is a
+    /// pattern.
+    pub fn subscribers_against(&self, allowed: impl Fn(&[u8], bool) -> bool) -> Vec<Arc<Client>> {
+        let mut found = Vec::new();
+        for (map, pattern) in [(&self.channels, false), (&self.shard_channels, false), (&self.patterns, true)] {
+            let map = map.read();
+            let lists = map.iter().filter(|(name, _)| !allowed(name, pattern)).map(|(_, list)| list);
+            found.extend(lists.flatten().cloned());
+        }
+        found
+    }
     /// Ends the subscriptions to some shard channels: their subscribers are told.
     pub fn end_shard(&self, ends: impl Fn(&[u8]) -> bool) {
         let gone: Vec<_> = self.shard_channels.write().extract_if(|name, _| ends(name)).collect();
@@ -103,8 +123,7 @@ impl PubSub {
             out.bulk(channel);
             out.bulk(message);
         });
-        list.iter().for_each(|c| encoded.send(c));
-        list.len()
+        encoded.send_to_all(list)
     }
     /// Shard channels with subscribers that match the pattern (all without one).
     pub fn shard_channels(&self, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
@@ -125,8 +144,7 @@ impl PubSub {
                 out.bulk(channel);
                 out.bulk(message);
             });
-            list.iter().for_each(|c| encoded.send(c));
-            reached += list.len();
+            reached += encoded.send_to_all(list);
         }
         if self.pattern_count.load(Relaxed) > 0 {
             for (pattern, list) in self.patterns.read().iter() {
@@ -138,8 +156,7 @@ impl PubSub {
                         out.bulk(channel);
                         out.bulk(message);
                     });
-                    list.iter().for_each(|c| encoded.send(c));
-                    reached += list.len();
+                    reached += encoded.send_to_all(list);
                 }
             }
         }

@@ -161,7 +161,7 @@ fn refusal(server: &'static Server, accepted: &Accepted) -> Option<&'static str>
         Accepted::Tcp(s) => s.peer_addr().is_ok_and(|a| !a.ip().to_canonical().is_loopback()),
         Accepted::Unix(..) => false,
     };
-    if outside && server.config.protected_mode() && server.config.requirepass().is_empty() {
+    if outside && server.config.protected_mode() && server.acl.default_has_no_password() {
         server.registry.count_rejected();
         return Some(
             "-DENIED Dunlin is running in protected mode because protected mode is enabled and no password is set for \

@@ -120,7 +120,8 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
     let client = Arc::new(client);
     server.registry.add(client.clone());
     shared.borrow().exec.stats.connections_received.add(1);
-    let session = Session::new(client, server.config.requirepass().is_empty());
+    let mut session = Session::new(client, false);
+    session.start_as_default(&server.acl);
     let mut conn = Conn {
         server,
         shared,
@@ -167,14 +168,18 @@ fn open(server: &Server, worker: usize, id: u64, accepted: Accepted, now: i64) -
     };
     client.active.store(now, Relaxed);
     client.resp.store(2, Relaxed);
-    client.names.lock().user = b"default".to_vec();
     Ok((stream, client))
 }
 
 impl Conn {
     async fn run(&mut self) {
         loop {
-            match self.wait().await {
+            let wake = self.wait().await;
+            if self.session.client.mailbox.is_closing() {
+                // Not even what has come for it already is sent.
+                return;
+            }
+            match wake {
                 Ok(Wake::Mail) => self.mail(),
                 Ok(Wake::Read(n)) => {
                     if !self.received(n) {
@@ -608,6 +613,9 @@ fn execute(
     d: &mut Decode,
     out: &mut Out,
 ) -> Halt {
+    if session.acl_version != server.acl.version() {
+        session.look_at_user(&server.acl);
+    }
     let start = clock::mono_ns();
     let now = clock::now_ms();
     session.client.active.store(now, Relaxed);

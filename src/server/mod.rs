@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering::Release;
 
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
+use crate::commands::acl as users;
 use crate::commands::gate::bits;
 use crate::commands::persistence::{aof, load, save};
 use crate::commands::replication::role;
@@ -55,6 +56,12 @@ pub fn run(config: Config) -> ExitCode {
         os::disable_huge_pages();
     }
     let server = Server::new(config);
+    if let Err(e) = users::load_at_start(server) {
+        tracing::error!("{e}");
+        eprintln!("{e}");
+        return ExitCode::FAILURE;
+    }
+    config.rewrite_users_from(Box::new(move || users::save_lines(server)));
     let _ = server.replay.set(|server| replay::load_files(server, &server.aof.manifest()));
     match serve(server) {
         Ok(()) => ExitCode::SUCCESS,
@@ -179,6 +186,10 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             server.log.trim(LogKind::Slow, config.commandlog_slow_execution_max_len());
             server.log.trim(LogKind::LargeRequest, config.commandlog_large_request_max_len());
             server.log.trim(LogKind::LargeReply, config.commandlog_large_reply_max_len());
+            Ok(())
+        }
+        "requirepass" => {
+            server.acl.set_default_password(&config.requirepass());
             Ok(())
         }
         "stop-writes-on-bgsave-error" | "save" => {

@@ -1,6 +1,6 @@
 //! BITFIELD and BITFIELD_RO: numbers of any width at any bit.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::super::collections::{RO_ACCESS, RW_ACCESS_UPDATE};
 use super::super::{CmdResult, Command, Ctx, options};
@@ -8,13 +8,14 @@ use super::{edit, offset};
 use crate::base::num;
 use crate::keyspace::notify;
 use crate::resp::{Error, Out};
-use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
+use crate::spec::{Flags, Group, KeyFlags, KeySpec, KeyUse, Meta};
 use crate::types::bits;
 
 /// `BITFIELD key [GET type offset | [OVERFLOW WRAP|SAT|FAIL] SET type offset value | INCRBY type offset increment ...]`
 pub static BITFIELD: Command = Command::new(
     Meta::new("bitfield", -2, Flags::WRITE.or(Flags::DENYOOM), Group::Bitmap)
         .keys(&[KeySpec::one(1, RW_ACCESS_UPDATE.or(KeyFlags::VARIABLE_FLAGS))])
+        .getkeys(keys)
         .doc("3.2.0", "O(1) for each operation.", "Reads, sets and adds to numbers of any width within a string."),
     |cx, args| bitfield(cx, args, false),
 );
@@ -25,6 +26,23 @@ pub static BITFIELD_RO: Command = Command::new(
         .doc("6.0.0", "O(1) for each operation.", "Reads numbers of any width within a string."),
     |cx, args| bitfield(cx, args, true),
 );
+
+/// Only GET reads alone. What makes no sense counts as a write.
+fn keys(args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
+    let mut rest = args.get(2..)?;
+    let mut flags = RO_ACCESS;
+    while let Some((word, values)) = rest.split_first() {
+        rest = match values {
+            [_, _, rest @ ..] if options::is(word, "GET") => rest,
+            [_, rest @ ..] if options::is(word, "OVERFLOW") => rest,
+            _ => {
+                flags = RW_ACCESS_UPDATE;
+                break;
+            }
+        };
+    }
+    Some(smallvec![KeyUse { index: 1, flags }])
+}
 
 /// What happens to a number that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

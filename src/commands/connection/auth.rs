@@ -1,12 +1,13 @@
 //! AUTH and HELLO: who the client is, and which protocol version it speaks.
 //!
-//! There is one user, `default`, whose password is `requirepass`.
+//! AUTH with a password alone is for the user `default`, whose password is `requirepass` unless ACL SETUSER says otherwise.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::checked_name;
+use crate::acl::{Context, DEFAULT, Event, Reason};
 use crate::base::num;
-use crate::clients::flags;
+use crate::commands::acl::denied;
 use crate::commands::options::is;
 use crate::commands::text::COMPATIBLE_VERSION;
 use crate::commands::{CmdResult, Command, Ctx};
@@ -27,40 +28,36 @@ pub static AUTH: Command = Command::new(
 fn auth(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let (user, password) = match args {
         [_, password] => {
-            if cx.config().requirepass().is_empty() {
+            if cx.server.acl.default_has_no_password() {
                 return Err(Error::new(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                      your configuration is correct?",
                 ));
             }
-            (&b"default"[..], *password)
+            (DEFAULT, *password)
         }
         [_, user, password] => (*user, *password),
         _ => return Err(Error::SYNTAX),
     };
-    authenticate(cx, user, password)?;
+    authenticate(cx, args[0], user, password)?;
     cx.out.ok();
     Ok(())
 }
 
-/// Check a password, and note who the client is.
-fn authenticate(cx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> CmdResult {
-    let expected = cx.config().requirepass();
-    if user != b"default" || !(expected.is_empty() || same(&expected, password)) {
-        cx.stats.auth_denied.add(1);
+/// Check a password, and note who the client is. `command` is the command's name as it was given.
+fn authenticate(cx: &mut Ctx<'_>, command: &[u8], name: &[u8], password: &[u8]) -> CmdResult {
+    let acl = &cx.server.acl;
+    let version = acl.version();
+    let user = acl.get(name).filter(|user| user.accepts(password));
+    let Some(user) = user else {
+        let queued = cx.session.multi.is_some() || cx.session.deny_blocking;
+        let context = if queued { Context::Multi } else { Context::TopLevel };
+        let (object, client) = (command.to_vec(), denied::client_line(cx.server, &cx.session.client, cx.entry.id));
+        denied::log(cx.server, cx.stats, Event { reason: Reason::Auth, context, object, user: name.to_vec(), client });
         return Err(WRONGPASS);
-    }
-    cx.session.authenticated = true;
-    cx.session.client.set(flags::AUTHENTICATED, true);
-    cx.session.client.names.lock().user = user.to_vec();
+    };
+    cx.session.log_in(user, acl, version);
     Ok(())
-}
-
-/// Compare passwords in a time that tells nothing about where they differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    use sha2::{Digest, Sha256};
-    let (a, b) = (Sha256::digest(a), Sha256::digest(b));
-    a.iter().zip(b.iter()).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
 
 /// <https://valkey.io/commands/hello/>
@@ -105,7 +102,7 @@ fn hello(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         };
     }
     if let Some((user, password)) = login {
-        authenticate(cx, user, password)?;
+        authenticate(cx, args[0], user, password)?;
     }
     if !cx.session.authenticated {
         return Err(Error::new(
@@ -141,15 +138,4 @@ fn hello(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     out.bulk(b"modules");
     out.array(0);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same;
-
-    #[test]
-    fn passwords_are_the_same_only_if_every_byte_is() {
-        assert!(same(b"secret", b"secret") && same(b"", b""));
-        assert!(!same(b"secret", b"secreT") && !same(b"secret", b"secret ") && !same(b"a", b""));
-    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::list::letters;
 use crate::base::num;
 use crate::clients::{Client, flags};
+use crate::commands::Ctx;
 use crate::commands::options::is;
 use crate::resp::Error;
 
@@ -107,6 +108,23 @@ fn host(addr: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
+/// What filters are checked by.
+pub struct Known<'a> {
+    /// How many databases there are.
+    pub databases: usize,
+    /// Whether there is a user of this name.
+    pub is_user: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl Filter {
+    /// The filters of a command.
+    pub fn of(cx: &Ctx<'_>, args: &[&[u8]], bad_id: &'static str) -> Result<Filter, Error> {
+        let is_user = |name: &[u8]| cx.server.acl.get(name).is_some();
+        let known = Known { databases: cx.db.keyspace().databases(), is_user: &is_user };
+        Filter::parse(args, &known, bad_id)
+    }
+}
+
 /// What a client must be, and what it must not be.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -127,7 +145,7 @@ impl Filter {
 
     /// Parse `<option> <value> ...`; each option but SKIPME also exists with `NOT-` in front, and ID takes several
     /// values. `bad_id` is the error for what is no id.
-    pub fn parse(mut args: &[&[u8]], databases: usize, bad_id: &'static str) -> Result<Filter, Error> {
+    pub fn parse(mut args: &[&[u8]], known: &Known<'_>, bad_id: &'static str) -> Result<Filter, Error> {
         let mut filter = Filter::default();
         while let Some((option, values)) = args.split_first() {
             let Some((value, rest)) = values.split_first() else { return Err(Error::SYNTAX) };
@@ -142,8 +160,7 @@ impl Filter {
             }
             let negated = option.len() > 4 && option[..4].eq_ignore_ascii_case(b"NOT-");
             let name = if negated { &option[4..] } else { option };
-            let (test, rest) =
-                if is(name, "ID") { ids(values, bad_id)? } else { (test(name, value, databases)?, rest) };
+            let (test, rest) = if is(name, "ID") { ids(values, bad_id)? } else { (test(name, value, known)?, rest) };
             filter.tests.push((test, !negated));
             args = rest;
         }
@@ -169,7 +186,8 @@ fn ids<'a, 'b>(values: &'a [&'b [u8]], bad: &'static str) -> Result<(Test, &'a [
     Ok((Test::Ids(ids), rest))
 }
 
-fn test(name: &[u8], value: &[u8], databases: usize) -> Result<Test, Error> {
+fn test(name: &[u8], value: &[u8], known: &Known<'_>) -> Result<Test, Error> {
+    let databases = known.databases;
     let text = || value.to_vec();
     Ok(match () {
         () if is(name, "TYPE") => Test::Class(Class::named(value)?),
@@ -177,7 +195,7 @@ fn test(name: &[u8], value: &[u8], databases: usize) -> Result<Test, Error> {
         () if is(name, "LADDR") => Test::Laddr(text()),
         () if is(name, "IP") => Test::Ip(text()),
         () if is(name, "USER") => {
-            if value != b"default" {
+            if !(known.is_user)(value) {
                 return Err(quoting("ERR No such user", value));
             }
             Test::User(text())
@@ -216,7 +234,8 @@ mod tests {
 
     fn parse(line: &str) -> Result<Filter, Error> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        Filter::parse(&args, 16, "ERR Invalid client ID")
+        let known = Known { databases: 16, is_user: &|name| name == b"default" };
+        Filter::parse(&args, &known, "ERR Invalid client ID")
     }
 
     fn client(id: u64, name: &str) -> Client {

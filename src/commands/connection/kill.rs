@@ -28,7 +28,7 @@ fn kill(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let filter = if old_form {
         Filter::addr(args[2])
     } else {
-        Filter::parse(&args[2..], cx.db.keyspace().databases(), "ERR client-id should be greater than 0")?
+        Filter::of(cx, &args[2..], "ERR client-id should be greater than 0")?
     };
     let (now, me) = (cx.db.now, cx.session.client.id);
     let skip_me = filter.skip_me.unwrap_or(true);

@@ -20,7 +20,7 @@ pub static LIST: Command = Command::new(
 );
 
 fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let filter = Filter::parse(&args[2..], cx.db.keyspace().databases(), "ERR Invalid client ID")?;
+    let filter = Filter::of(cx, &args[2..], "ERR Invalid client ID")?;
     let now = cx.db.now;
     let me = cx.session.client.id;
     let mut text = Vec::new();

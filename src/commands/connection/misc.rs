@@ -101,7 +101,7 @@ fn reset(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
         client.set(flag, false);
     }
     client.names.lock().name.clear();
-    cx.session.authenticated = cx.config().requirepass().is_empty();
+    cx.session.start_as_default(&cx.server.acl);
     cx.session.select(0);
     cx.out.set_proto(Proto::Resp2);
     client.resp.store(2, Relaxed);

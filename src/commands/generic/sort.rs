@@ -72,6 +72,12 @@ fn sort_keys(args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
     Some(keys)
 }
 
+/// Whether the user may read whatever key the patterns of BY and GET lead to.
+fn may_follow(cx: &Ctx<'_>, args: &[&[u8]]) -> bool {
+    let Some(user) = cx.session.user.as_ref().filter(|_| !cx.session.unrestricted) else { return true };
+    user.may_read_all(&cx.server.acl.table, cx.entry.id, args, cx.session.db)
+}
+
 #[derive(Default)]
 struct Request<'a> {
     by: Option<&'a [u8]>,
@@ -84,7 +90,7 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn parse(args: &[&'a [u8]], read_only: bool) -> Result<Self, Error> {
+    fn parse(args: &[&'a [u8]], read_only: bool, may_follow: bool) -> Result<Self, Error> {
         let mut r = Request::default();
         let mut i = 0;
         while i < args.len() {
@@ -104,7 +110,13 @@ impl<'a> Request<'a> {
                 () if is(arg, "BY") && left >= 1 => {
                     r.by = Some(args[i + 1]);
                     r.unsorted = !args[i + 1].contains(&b'*');
+                    if !r.unsorted && !may_follow {
+                        return Err(Error::new("ERR BY option of SORT denied due to insufficient ACL permissions."));
+                    }
                     i += 1;
+                }
+                () if is(arg, "GET") && left >= 1 && !may_follow => {
+                    return Err(Error::new("ERR GET option of SORT denied due to insufficient ACL permissions."));
                 }
                 () if is(arg, "GET") && left >= 1 => {
                     r.get.push(args[i + 1]);
@@ -168,7 +180,7 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, b
 }
 
 fn sort(cx: &mut Ctx<'_>, args: &[&[u8]], read_only: bool) -> CmdResult {
-    let mut r = Request::parse(&args[2..], read_only)?;
+    let mut r = Request::parse(&args[2..], read_only, may_follow(cx, args))?;
     let (list, is_set) = elements(cx, args[1], r.desc && r.unsorted)?;
     // An unordered source must not store in an order that differs from machine to machine.
     if r.unsorted && is_set && r.store.is_some() {

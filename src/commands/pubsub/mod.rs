@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{CmdResult, Command, Ctx, Scope};
 use crate::base::clock;
-use crate::clients::Session;
+use crate::clients::{Close, Session};
 use crate::resp::{Error, Out};
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 
@@ -195,7 +195,20 @@ fn subscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
         confirm(cx.out, sort.words().0, Some(name), sort.count(cx.session));
     }
     cx.session.publish_subscriptions();
+    if cx.server.acl.version() != cx.session.acl_version {
+        still_may(cx, args, sort == Sort::Pattern);
+    }
     Ok(())
+}
+
+/// The user has changed since the command was let in, and who looked for subscriptions that it may not have any more
+/// may have missed these.
+fn still_may(cx: &mut Ctx<'_>, args: &[&[u8]], pattern: bool) {
+    cx.session.look_at_user(&cx.server.acl);
+    let user = cx.session.user.as_ref();
+    if user.is_some_and(|user| !args[1..].iter().all(|name| user.may_use_channel(name, pattern))) {
+        cx.session.close = Close::AfterReply;
+    }
 }
 
 fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {

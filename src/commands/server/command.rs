@@ -246,19 +246,7 @@ fn keys_of<'a>(cx: &Ctx<'_>, args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], KeyFlag
     if keys.is_empty() && !meta.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Error::new("ERR Invalid arguments specified for command"));
     }
-    Ok(keys.iter().map(|key| (args[key.index], actual_flags(meta.name, args, key.flags))).collect())
-}
-
-/// What this very command does with its key, where that depends on its options: SET overwrites unless it also looks.
-fn actual_flags(name: &str, args: &[&[u8]], flags: KeyFlags) -> KeyFlags {
-    if name != "set" || !flags.has(KeyFlags::VARIABLE_FLAGS) {
-        return flags;
-    }
-    if args[3..].iter().any(|arg| is(arg, "GET") || is(arg, "IFEQ")) {
-        KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE)
-    } else {
-        KeyFlags::OW.or(KeyFlags::UPDATE)
-    }
+    Ok(keys.iter().map(|key| (args[key.index], key.flags)).collect())
 }
 
 static HELP: Command = Command::new(meta("command|help", 2, "5.0.0", "Explains the subcommands."), |cx, _args| {

@@ -1,12 +1,14 @@
 //! SET, SETNX, SETEX, PSETEX, GETSET, and the options that SET shares with GETEX and MSETEX.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::super::collections::OW_UPDATE;
 use super::super::options::{self, Unit, is};
 use super::super::{CmdResult, Command, Ctx};
 use super::reply_entry;
 use crate::keyspace::{Ttl, notify};
 use crate::resp::Error;
-use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
+use crate::spec::{Flags, Group, KeyFlags, KeySpec, KeyUse, Meta};
 
 const RW_ACCESS_UPDATE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
 const OW_INSERT: KeyFlags = KeyFlags::OW.or(KeyFlags::INSERT);
@@ -16,6 +18,7 @@ const OW_INSERT: KeyFlags = KeyFlags::OW.or(KeyFlags::INSERT);
 pub static SET: Command = Command::new(
     Meta::new("set", -3, Flags::WRITE.or(Flags::DENYOOM), Group::String)
         .keys(const { &[KeySpec::one(1, RW_ACCESS_UPDATE.or(KeyFlags::VARIABLE_FLAGS))] })
+        .getkeys(set_keys)
         .doc("1.0.0", "O(1)", "Stores a string at a key, whatever was there."),
     set,
 );
@@ -51,6 +54,12 @@ pub static GETSET: Command = Command::new(
         .deprecated("6.2.0", "`SET` with the `GET` argument"),
     getset,
 );
+
+/// SET overwrites unless it also looks.
+fn set_keys(args: &[&[u8]]) -> Option<SmallVec<[KeyUse; 4]>> {
+    let looks = args.get(3..)?.iter().any(|arg| is(arg, "GET") || is(arg, "IFEQ"));
+    Some(smallvec![KeyUse { index: 1, flags: if looks { RW_ACCESS_UPDATE } else { OW_UPDATE } }])
+}
 
 /// What the options say of the key's expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -175,7 +175,11 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.field("eventloop_duration_cmd_sum", commands / 1000);
     text.field("instantaneous_eventloop_cycles_per_sec", per_second(rate::TURNS));
     text.field("acl_access_denied_auth", sum(|t| &t.auth_denied));
-    text.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+    text.field("acl_access_denied_cmd", sum(|t| &t.command_denied));
+    text.field("acl_access_denied_key", sum(|t| &t.key_denied));
+    text.field("acl_access_denied_channel", sum(|t| &t.channel_denied));
+    text.zeros(&["acl_access_denied_tls_cert"]);
+    text.field("acl_access_denied_db", sum(|t| &t.database_denied));
 }
 
 pub(super) fn cpu(_server: &'static Server, text: &mut Text) {
