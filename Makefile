@@ -1,7 +1,10 @@
 # `make help` lists what can be done.
 
 CARGO ?= cargo
-PORT  ?= 6379
+PORT  ?= 7000
+NODES ?= 6
+REPLICAS ?= 1
+DIR   ?= target/cluster
 ARGS  ?=
 SUITE ?=
 SERVER = target/release/dunlin
@@ -10,7 +13,7 @@ SERVER = target/release/dunlin
 FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
 PREVIEW ?= target/preview
-.PHONY: help build run test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf clean
+.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +21,11 @@ help: ## List the targets.
 build: ## Build the server: target/release/dunlin.
 	$(CARGO) build --release
 
-run: build ## Build and start a node (PORT=6379, ARGS="--maxmemory 1gb").
-	$(SERVER) --port $(PORT) $(ARGS)
+run: build ## Build and run a cluster on this machine (NODES=6 REPLICAS=1 PORT=7000 ARGS="--maxmemory 1gb").
+	$(SERVER) cluster start --nodes $(NODES) --replicas $(REPLICAS) --port $(PORT) --dir $(DIR) -- $(ARGS)
+
+node: build ## Build and start one node without a cluster (ARGS="--port 6379 --maxmemory 1gb").
+	$(SERVER) $(ARGS)
 
 test: deps fmt lint unit ## Everything a change must pass: format, clippy, unit and integration tests.
 

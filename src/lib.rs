@@ -7,6 +7,7 @@
 
 pub mod acl;
 pub mod base;
+pub mod cli;
 pub mod clients;
 pub mod cluster;
 pub mod commands;

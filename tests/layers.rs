@@ -26,6 +26,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
     ("commands", 4, &[]),
     ("exec", 5, &[]),
     ("server", 6, &[]),
+    ("cli", 6, &[]),
     ("main", 7, &[]),
     ("lib", 7, &[]),
 ];

@@ -218,6 +218,32 @@ pub fn daemonize() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Have `command`'s process told to end (SIGTERM) when the calling thread ends, however that happens.
+pub fn end_with_this_thread(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only prctl, getppid and the making of an error from a number run: none allocates or
+    // takes a lock.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // It may have ended before the prctl.
+            if libc::getppid() as u32 != parent {
+                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Ask a child process, which was not waited for, to end: SIGTERM.
+pub fn ask_to_end(child: &std::process::Child) {
+    // SAFETY: a plain call; the id is that of a child that is not reaped, so it names no other process.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
 /// Keep the kernel from giving this process transparent huge pages, which make copy and free in bits costly.
 pub fn disable_huge_pages() -> bool {
     // SAFETY: this prctl takes numbers only.

@@ -290,6 +290,7 @@ impl Core {
         let going_on = self
             .handshakes()
             .any(|(_, node)| node.ip == ip && node.main_port(tls) == port && node.bus_port == bus_port);
+        self.forgotten.remove(&(ip.clone(), port));
         if going_on {
             return Ok(Reply::Ok);
         }

@@ -35,6 +35,7 @@ impl Core {
     pub(super) fn forget(&mut self, at: usize) {
         let until = self.now + self.settings.blacklist_ttl * 1000;
         self.blacklist.insert(self.nodes[at].id, until);
+        self.note_address(at);
         self.remove_node(at);
         self.save();
         self.todo.state = true;
@@ -49,9 +50,22 @@ impl Core {
         }
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX).min(i64::MAX / 4000);
         self.blacklist.insert(*id, self.now + ttl * 1000);
+        self.note_address(at);
         self.remove_node(at);
         self.save();
         self.todo.state = true;
+    }
+
+    fn note_address(&mut self, at: usize) {
+        if self.forgotten.len() < MAX_BLACKLIST {
+            let node = &self.nodes[at];
+            self.forgotten.insert((node.ip.clone(), node.main_port(self.settings.tls_cluster)));
+        }
+    }
+
+    /// Whether a node with this address was forgotten, and nobody asked to meet it since. The port is that for clients.
+    pub fn was_forgotten(&self, ip: &str, port: u16) -> bool {
+        self.forgotten.contains(&(ip.into(), port))
     }
 
     pub(super) fn is_blacklisted(&self, id: &NodeId) -> bool {

@@ -51,7 +51,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -249,6 +249,8 @@ pub struct Core {
     following: Option<(NodeId, Box<str>, u16)>,
     /// Nodes that were forgotten, and until when they are not taken in again.
     blacklist: BTreeMap<NodeId, i64>,
+    /// Where nodes were that were forgotten: not met by the seeds again.
+    forgotten: BTreeSet<(Box<str>, u16)>,
     stats: Stats,
     /// Counts packets with gossip, so that a node is not mentioned twice in one.
     gossip_round: u64,
@@ -307,6 +309,7 @@ impl Core {
             facts,
             following: None,
             blacklist: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             stats: Stats::default(),
             gossip_round: 0,
             suspected: 0,

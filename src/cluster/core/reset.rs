@@ -20,6 +20,7 @@ impl Core {
             self.remove_node(at);
         }
         self.blacklist.clear();
+        self.forgotten.clear();
         if hard {
             self.current_epoch = 0;
             self.last_vote_epoch = 0;

@@ -55,6 +55,8 @@ rows! {
     "cluster-announce-human-nodename": Text(nodename), = "", MUTABLE | OMIT_EMPTY, cluster_announce_human_nodename -> Vec<u8>;
     /// What redirections name a node by.
     "cluster-preferred-endpoint-type": Enum(ENDPOINT), = "ip", MUTABLE, cluster_preferred_endpoint_type -> u8;
+    /// Nodes to meet, as host:port or host:port@busport with commas between; names are looked up again and again.
+    "cluster-seeds": Text(seeds), = "", MUTABLE | OMIT_EMPTY, cluster_seeds -> Vec<u8>;
     /// Count traffic by slot.
     "cluster-slot-stats-enabled": Bool, = "no", MUTABLE | DORMANT;
 }
@@ -82,6 +84,22 @@ fn hostname(text: &[u8]) -> Result<(), &'static str> {
     } else {
         Err("Hostnames may only contain alphanumeric characters, hyphens or dots")
     }
+}
+
+fn seeds(text: &[u8]) -> Result<(), &'static str> {
+    let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+    let good = |seed: &str| match seed.rsplit_once(':') {
+        Some((host, ports)) => {
+            let (client, bus) = ports.split_once('@').unwrap_or((ports, "1"));
+            // Without a bus port it is the client's and 10000.
+            let has_bus = ports.contains('@') || client.parse::<u16>().is_ok_and(|port| port <= u16::MAX - 10_000);
+            !host.is_empty() && port(client) && port(bus) && has_bus
+        }
+        None => false,
+    };
+    let text = std::str::from_utf8(text).map_err(|_| "cluster-seeds must be host:port,...")?;
+    let mut seeds = text.split([',', ' ']).filter(|seed| !seed.is_empty());
+    if seeds.all(good) { Ok(()) } else { Err("cluster-seeds must be host:port,...") }
 }
 
 fn nodename(text: &[u8]) -> Result<(), &'static str> {

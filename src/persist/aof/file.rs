@@ -155,7 +155,7 @@ impl Writer {
         b.offset = offset;
         self.pending.store(b.bytes.len() as u64, Relaxed);
         drop(b);
-        if idle && self.is_always() {
+        if idle {
             self.called.notify_one();
         }
     }
@@ -230,8 +230,7 @@ impl Writer {
             if b.bytes.is_empty() && b.rotations.is_empty() && !b.stop {
                 self.called.wait_for(&mut b, TICK);
             } else if !self.is_always() && !b.stop {
-                // No hurry: a millisecond gathers many effects into one write. (A killed process loses what is not written
-                // yet; with these policies that is no promise.)
+                // A millisecond gathers many effects into one write; so much a killed process may lose.
                 self.called.wait_for(&mut b, Duration::from_millis(1));
             }
             let stop = b.stop;

@@ -14,6 +14,7 @@
 //! that [`Core`] asks for: events, then the file, then packets.
 
 mod file;
+mod seeds;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -161,6 +162,7 @@ async fn run(server: &'static Server, prepared: Prepared) {
         }
     }
     bus.pump();
+    tokio::task::spawn_local(seeds::run(server));
     while !server.is_stopping() {
         let Some(due) = server.cluster.core().map(|core| core.poll_timeout()) else { return };
         let left = (due - clock::steady_ms()).max(0) as u64;
