@@ -34,6 +34,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
 /// The files that may use `unsafe`.
 const UNSAFE: &[&str] = &[
     "base/alloc.rs",
+    "base/coroutine.rs",
     "base/os.rs",
     "base/sync.rs",
     "base/title.rs",

@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod coroutine;
 pub mod crc64;
 pub mod glob;
 pub mod long_double;

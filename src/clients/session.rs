@@ -170,6 +170,8 @@ pub struct Session {
     pub sync: Option<Follow>,
     /// The end of the log after its last write.
     pub written: u64,
+    /// Its commands come from a script, which began at this Unix time, µs.
+    pub script: Option<i64>,
 }
 
 impl Session {
@@ -205,6 +207,7 @@ impl Session {
             replica: None,
             sync: None,
             written: 0,
+            script: None,
         }
     }
     /// A session without a connection, for commands that the server runs by itself.

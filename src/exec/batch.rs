@@ -50,9 +50,10 @@ impl Worker {
             if done == before {
                 let argc = turn.counts[done] as usize;
                 let argv: SmallVec<[&[u8]; 16]> = turn.args[at..at + argc].iter().map(|a| a.of(turn.buf)).collect();
-                if !self.single(session, turn, done + 1, &argv, now, out) {
+                let stop = self.single(session, turn, done + 1, &argv, now, out);
+                if stop != Stop::No {
                     self.server.keyspace.hooks.wake();
-                    return (done, Stop::Paused);
+                    return (done, stop);
                 }
                 // It may have taken long, or paused clients.
                 now = clock::now_ms();

@@ -30,10 +30,14 @@ pub(super) fn reply_to(waiter: &Waiter) -> Out {
 }
 
 impl Worker {
-    /// Does what was put off. Nothing is locked.
-    pub(super) fn catch_up(&mut self) {
+    /// Does what was put off, if there is anything and no script keeps others waiting. Whether all is done. Nothing is
+    /// locked.
+    pub fn catch_up(&mut self) -> bool {
+        if !self.has_put_off() {
+            return true;
+        }
         if self.server.running.any() {
-            return;
+            return false;
         }
         let PutOff { ready, waiters, watches } = std::mem::take(&mut self.put_off);
         for waiter in waiters {
@@ -43,6 +47,7 @@ impl Worker {
             self.unwatch(keys, watch, clock::now_ms());
         }
         self.serve(ready);
+        !self.has_put_off()
     }
     /// Whether anything was put off.
     pub(super) fn has_put_off(&self) -> bool {

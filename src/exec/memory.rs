@@ -51,7 +51,7 @@ impl Worker {
     /// Removes everything, without a word in the log: other data come in its place. Nothing is locked.
     pub fn flush_all(&mut self) {
         self.refresh();
-        self.held.set_patient(true);
+        let patient = self.held.set_patient(true);
         self.held.lock_all();
         let now = clock::now_ms();
         for index in 0..self.server.keyspace.databases() {
@@ -60,6 +60,7 @@ impl Worker {
         self.fx.events.clear();
         self.fx.log.clear();
         self.held.unlock();
+        self.held.set_patient(patient);
         self.after();
     }
     /// Makes what was loaded aside the data, in place of the old; or, if that failed, drops it. Nothing is locked.
@@ -71,7 +72,7 @@ impl Worker {
         let now = clock::now_ms();
         let spare = aside.metrics.spare();
         let mut other = aside.keyspace.held();
-        self.held.set_patient(true);
+        let patient = self.held.set_patient(true);
         self.held.lock_all();
         other.lock_all();
         let databases = self.server.keyspace.databases();
@@ -95,6 +96,7 @@ impl Worker {
             }
         }
         self.held.unlock();
+        self.held.set_patient(patient);
     }
 
     /// Evicts between commands, when the limit was lowered or the last command's patience was not enough.

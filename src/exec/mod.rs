@@ -48,6 +48,8 @@ pub enum Stop {
     Session,
     /// CLIENT PAUSE holds the next request back.
     Paused,
+    /// The next request runs a script, which is to have a stack of its own ([`crate::base::coroutine`]).
+    Stack,
 }
 
 /// What one thread needs to execute commands.
@@ -85,6 +87,8 @@ pub struct Worker {
     scripts: script::Scripts,
     /// How much of the turn's buffer has gone on to this node's own followers.
     passed_on: usize,
+    /// Scripts may be left half-way for others of the same thread.
+    leaves: bool,
 }
 
 impl Worker {
@@ -116,7 +120,14 @@ impl Worker {
             denied: false,
             scripts: script::Scripts::default(),
             passed_on: 0,
+            leaves: false,
         }
+    }
+    /// From now on scripts that take long are left half-way, so that the thread can serve others. So nobody on this thread
+    /// may wait for locks that a script keeps.
+    pub fn may_leave(&mut self) {
+        self.leaves = true;
+        self.held.set_patient(false);
     }
     /// Reads the state of the server. Keys whose time is over are hidden but stay while nothing may change, and on a
     /// replica, where the primary says when they go.

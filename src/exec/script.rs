@@ -9,6 +9,11 @@
 //!    command that it called.
 //!
 //! Locks are held until the script ends, so it takes effect as one in every case.
+//!
+//! A script of a client runs on a stack of its own ([`crate::base::coroutine`]). Once it has run for `busy-reply-threshold` it
+//! is left half-way every so often, with its locks, and the worker serves its other connections: they hear BUSY, and can end
+//! it. While it is left nobody on that thread may wait for a lock without end: clients' commands are refused before they ask
+//! for one, and whatever else wants one gives up after a moment and is put off.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,7 +22,7 @@ use super::call::Parts;
 use super::gate;
 use super::route::{self, Route};
 use crate::acl::Context;
-use crate::base::{clock, num, slot};
+use crate::base::{clock, coroutine, num, slot};
 use crate::clients::Session;
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
@@ -206,6 +211,7 @@ impl Parts<'_> {
         own.readonly = session.readonly;
         own.asking = session.asking;
         own.no_touch = session.no_touch;
+        own.script = Some(clock::now_us());
         let replies = self.scripts.out.take().unwrap_or_default();
         let was_transaction = std::mem::replace(&mut self.fx.in_transaction, true);
         let no_writes = plan.flags.has(ScriptFlags::NO_WRITES) && !plan.flags.has(ScriptFlags::COMPAT);
@@ -224,6 +230,7 @@ impl Parts<'_> {
             wrote: false,
             start: clock::mono_ns(),
             busy: None,
+            calls: 0,
         };
         let job = Job { function, name: plan.name, keys: plan.keys, args: plan.args };
         let mark = out.place();
@@ -267,6 +274,8 @@ impl Parts<'_> {
     }
 }
 
+const STOPPING: &str = "The server is shutting down";
+
 /// A running script.
 struct ScriptHost<'a, 'b> {
     parts: &'a mut Parts<'b>,
@@ -285,7 +294,12 @@ struct ScriptHost<'a, 'b> {
     /// Monotonic ns.
     start: u64,
     busy: Option<Arc<Run>>,
+    /// Commands called.
+    calls: u32,
 }
+
+/// Commands between two looks at the clock: those that take long are few instructions of the script.
+const LOOK_EVERY: u32 = 256;
 
 /// Why a command is not run.
 enum Refusal {
@@ -471,7 +485,7 @@ impl Host for ScriptHost<'_, '_> {
         };
         match self.check(entry, argv) {
             Ok(()) => {}
-            Err(Refusal::Stop) => return Called::Stop,
+            Err(Refusal::Stop) => return Called::Stop(String::new()),
             Err(Refusal::Text(text)) => {
                 self.refused(Some(entry), &text);
                 return Called::Refused(text);
@@ -486,6 +500,12 @@ impl Host for ScriptHost<'_, '_> {
         self.parts.tick = None;
         self.parts.call(&mut self.session, entry, argv, Located::NONE, self.now, &mut self.out);
         self.parts.stats.commands_processed.add(1);
+        self.calls += 1;
+        if self.calls.is_multiple_of(LOOK_EVERY)
+            && let Some(why) = self.ending()
+        {
+            return Called::Stop(why);
+        }
         Called::Done
     }
     fn reply(&mut self) -> &[u8] {
@@ -511,9 +531,16 @@ impl Host for ScriptHost<'_, '_> {
             return Some(String::new());
         }
         if server.is_stopping() {
-            return Some("The server is shutting down".to_owned());
+            return Some(STOPPING.to_owned());
         }
         if let Some(run) = &self.busy {
+            if !run.is_killed() {
+                // To the worker, which serves its other connections before it comes back.
+                coroutine::leave();
+            }
+            if server.is_stopping() {
+                return Some(STOPPING.to_owned());
+            }
             return run.is_killed().then(|| {
                 tracing::info!("{}", run.killed_by());
                 run.killed_by().to_owned()

@@ -5,12 +5,14 @@ use smallvec::SmallVec;
 use super::batch::note;
 use super::permit::noperm;
 use super::route::Route;
-use super::{Turn, Worker};
+use super::{Stop, Turn, Worker};
 use crate::acl::Context;
+use crate::base::coroutine;
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
+use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
 use crate::commands::server::monitor;
-use crate::commands::{Scope, ScriptKind, transactions};
+use crate::commands::{Scope, ScriptKind, Server, transactions};
 use crate::keyspace::Located;
 use crate::metrics::METERED;
 use crate::resp::{Error, Out};
@@ -36,7 +38,7 @@ enum Away {
 }
 
 impl Worker {
-    /// Executes one request, the turn's `number`th. False if CLIENT PAUSE holds it back.
+    /// Executes one request, the turn's `number`th, unless it says why not.
     pub(super) fn single(
         &mut self,
         session: &mut Session,
@@ -45,12 +47,13 @@ impl Worker {
         argv: &[&[u8]],
         now: i64,
         out: &mut Out,
-    ) -> bool {
+    ) -> Stop {
         let mark = out.place();
         let skipped = session.reply;
         let asking = session.asking;
-        if !self.checked(session, turn, number, argv, now, out) {
-            return false;
+        let stop = self.checked(session, turn, number, argv, now, out);
+        if stop != Stop::No {
+            return stop;
         }
         if asking && !argv[0].eq_ignore_ascii_case(b"asking") {
             // It held for this command.
@@ -74,7 +77,7 @@ impl Worker {
             // What this command published to its own connection comes right after its reply.
             super::after::own_mail(session, out);
         }
-        true
+        Stop::No
     }
 
     fn checked(
@@ -85,11 +88,13 @@ impl Worker {
         argv: &[&[u8]],
         now: i64,
         out: &mut Out,
-    ) -> bool {
+    ) -> Stop {
+        // What came before, the end of a wait say, may have met a script's locks.
+        self.denied = false;
         let Some(container) = self.server.lookup.command(argv[0]) else {
             let e = unknown_command(argv);
             self.parts().reject(session, None, &e, out);
-            return true;
+            return Stop::No;
         };
         let entry = match argv.get(1) {
             Some(sub) if !container.command.subs.is_empty() => match self.server.lookup.sub(container, sub) {
@@ -97,7 +102,7 @@ impl Worker {
                 None => {
                     let e = Error::subcommand(&container.name, sub);
                     self.parts().reject(session, Some(container), &e, out);
-                    return true;
+                    return Stop::No;
                 }
             },
             _ => container,
@@ -105,31 +110,34 @@ impl Worker {
         let meta = &entry.command.meta;
         if !meta.arity_fits(argv.len()) {
             self.refuse(session, entry, &Error::arity(meta.name), now, out);
-            return true;
+            return Stop::No;
+        }
+        if self.leaves && !coroutine::is_inside() && runs_script(session, entry, self.server) {
+            return Stop::Stack;
         }
         self.flags = self.flags_of(entry, argv);
         if let Err(e) = self.permitted(session, entry, argv, out) {
             self.refuse(session, entry, &e, now, out);
-            return true;
+            return Stop::No;
         }
         let route = match self.route(session, entry, argv) {
             Ok(route) => route,
             Err(e) => {
                 self.redirect(session, entry, &e, now, out);
-                return true;
+                return Stop::No;
             }
         };
-        self.scripts.oom = !session.internal && !self.make_room(now);
+        self.scripts.oom = !session.internal && self.gate & bits::BUSY == 0 && !self.make_room(now);
         if self.scripts.oom && self.does(session, entry, Flags::DENYOOM) {
             self.refuse(session, entry, &Error::OOM, now, out);
-            return true;
+            return Stop::No;
         }
         if let Some(e) = self.barred(session, entry) {
             self.refuse(session, entry, &e, now, out);
-            return true;
+            return Stop::No;
         }
         if self.server.pause.is_set() && self.is_held_back(session, entry, now) {
-            return false;
+            return Stop::Paused;
         }
         if session.multi.is_some() && !transactions::runs_inside(meta.name) {
             let bytes: usize = argv.iter().map(|a| a.len()).sum();
@@ -140,7 +148,7 @@ impl Worker {
             }
             session.publish_multi();
             out.raw(b"+QUEUED\r\n");
-            return true;
+            return Stop::No;
         }
         if meta.name == "exec" && session.multi.is_some() {
             self.exec(session, turn, number, (entry, route), now, out);
@@ -155,7 +163,7 @@ impl Worker {
             let (locks, first) = self.locks_for(session, entry, argv);
             if let Err(why) = self.enter(session, entry, argv, locks, &route, now) {
                 self.turn_away(session, entry, why, now, out);
-                return true;
+                return Stop::No;
             }
             self.parts().call(session, entry, argv, first, now, out);
             if std::mem::take(&mut self.scripts.wants_all) {
@@ -163,7 +171,7 @@ impl Worker {
                 self.unlock();
                 if let Err(why) = self.enter(session, entry, argv, Locks::All, &route, now) {
                     self.turn_away(session, entry, why, now, out);
-                    return true;
+                    return Stop::No;
                 }
                 self.parts().call(session, entry, argv, first, now, out);
             }
@@ -181,7 +189,7 @@ impl Worker {
         if !self.fx.is_quiet() {
             self.after();
         }
-        true
+        Stop::No
     }
 
     /// Takes a command's locks, and looks again at what may have changed while it waited for them. Nothing is locked if it
@@ -373,6 +381,17 @@ impl Worker {
 
     fn show(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
         monitor::show(self.server, entry, session.db, &session.client.addr, argv);
+    }
+}
+
+/// Whether the command, or with EXEC one of those that it runs, is a script.
+fn runs_script(session: &Session, entry: &Entry, server: &Server) -> bool {
+    match &session.multi {
+        None => entry.command.script.is_some(),
+        Some(multi) => {
+            entry.command.meta.name == "exec"
+                && multi.queue.iter().any(|q| server.lookup.get(q.command).command.script.is_some())
+        }
     }
 }
 

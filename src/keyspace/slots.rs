@@ -179,10 +179,10 @@ impl Held {
     pub(super) fn new(slots: &'static Slots) -> Held {
         Held { slots, bits: Box::new([0; SLOTS / 64]), list: Vec::new(), all: false, patient: true }
     }
-    /// Whether it waits also for scripts that take long.
+    /// Whether it waits also for scripts that take long. Returns whether it did.
     #[inline]
-    pub fn set_patient(&mut self, patient: bool) {
-        self.patient = patient;
+    pub fn set_patient(&mut self, patient: bool) -> bool {
+        std::mem::replace(&mut self.patient, patient)
     }
     /// Locks these slots, in any order and with repetitions. Nothing may be held. False if a script keeps one of them and
     /// this one is impatient: nothing is held then.

@@ -173,9 +173,9 @@ fn call(s: Stack, raise: bool) -> Returns {
                 Some(text) => push_error(s, text, true),
                 None => push_error(s, &[b"ERR ", &text[..]].concat(), true),
             },
-            Called::Stop => shared.stop(host.ending().unwrap_or_default()),
+            Called::Stop(why) => shared.stop(why.clone()),
         }
-        (matches!(called, Called::Stop), refused)
+        (matches!(called, Called::Stop(_)), refused)
     });
     shared.busy.set(false);
     match done {

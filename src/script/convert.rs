@@ -1,6 +1,7 @@
 //! Replies to Lua values and back (<https://valkey.io/topics/lua-api/#lua-server-protocol-conversion>).
 
-use super::lua::{Stack, Type};
+use super::lua::{Raise, Stack, Type};
+use super::vm::Pace;
 use crate::base::num;
 use crate::resp::{Error, Out};
 
@@ -178,27 +179,35 @@ pub fn failure(s: Stack) -> Failure {
 const DEEPEST: u32 = 4000;
 
 /// Writes the value on top, which goes, as a reply. `resp3`: the script works in RESP3. An error at the outermost level is
-/// returned, not written.
-pub fn write_reply(s: Stack, resp3: bool, out: &mut Out) -> Option<Failure> {
-    write(s, resp3, out, 0)
+/// returned, not written; `Err`: the script was ended meanwhile, or the reply is too big.
+pub fn write_reply(s: Stack, resp3: bool, out: &mut Out) -> Result<Option<Failure>, Raise> {
+    let start = out.len();
+    write(s, resp3, out, 0, &mut (Pace::default(), start))
 }
 
-fn write(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
+/// `Ok(Some)`: an error at the outermost level.
+type Written = Result<Option<Failure>, Raise>;
+
+fn write(s: Stack, resp3: bool, out: &mut Out, depth: u32, pace: &mut (Pace, usize)) -> Written {
     if !s.reserve(8) || depth > DEEPEST {
         s.pop(1);
         out.error(&Error::new("ERR reached lua stack limit"));
-        return None;
+        return Ok(None);
+    }
+    if depth > 0 {
+        // A table that is in another many times is written as often.
+        pace.0.step(s, out.len().saturating_sub(pace.1))?;
     }
     match s.type_of(-1) {
         Type::String => out.bulk(s.bytes(-1).unwrap_or_default()),
         Type::Boolean if resp3 => out.bool(s.boolean(-1)),
         Type::Boolean if s.boolean(-1) => out.int(1),
         Type::Number => out.int(s.number(-1) as i64),
-        Type::Table => return table(s, resp3, out, depth),
+        Type::Table => return table(s, resp3, out, depth, pace),
         _ => out.null(),
     }
     s.pop(1);
-    None
+    Ok(None)
 }
 
 /// Whether the table on top has a field of this type, which is pushed then.
@@ -211,7 +220,7 @@ fn has(s: Stack, name: &[u8], t: Type) -> bool {
     false
 }
 
-fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
+fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32, pace: &mut (Pace, usize)) -> Written {
     let clean =
         |text: &[u8]| -> Vec<u8> { text.iter().map(|c| if matches!(c, b'\r' | b'\n') { b' ' } else { *c }).collect() };
     let own = s.top();
@@ -220,10 +229,10 @@ fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
         let failure = failure(s);
         s.pop(1);
         if depth == 0 {
-            return Some(failure);
+            return Ok(Some(failure));
         }
         out.error(&failure.error);
-        return None;
+        return Ok(None);
     }
     if has(s, b"ok", Type::String) {
         // As C has it: up to a NUL.
@@ -242,8 +251,8 @@ fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
         s.push_nil();
         while s.next(-2) {
             s.push_value(-2);
-            write(s, resp3, out, depth + 1);
-            write(s, resp3, out, depth + 1);
+            write(s, resp3, out, depth + 1, pace)?;
+            write(s, resp3, out, depth + 1, pace)?;
             n += 1;
         }
         out.map_at(at, n);
@@ -253,7 +262,7 @@ fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
         while s.next(-2) {
             s.pop(1);
             s.push_value(-1);
-            write(s, resp3, out, depth + 1);
+            write(s, resp3, out, depth + 1, pace)?;
             n += 1;
         }
         out.set_at(at, n);
@@ -265,13 +274,13 @@ fn table(s: Stack, resp3: bool, out: &mut Out, depth: u32) -> Option<Failure> {
             if s.is(-1, Type::Nil) {
                 break;
             }
-            write(s, resp3, out, depth + 1);
+            write(s, resp3, out, depth + 1, pace)?;
             n += 1;
         }
         out.array_at(at, n as usize);
     }
     s.set_top(own - 1);
-    None
+    Ok(None)
 }
 
 /// Writes the table on top as a verbatim string, if it has what one needs.

@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use super::lua::{Function, Raise, Returns, Stack, Type};
 use super::number::{format_g, parse_prefix};
-use super::vm::shared;
+use super::vm::{Pace, afford, shared};
 
 const FUNCTIONS: &[(&str, Function)] = &[
     ("encode", encode),
@@ -185,9 +185,9 @@ fn encode(s: Stack) -> Returns {
         return Err(s.bad_argument(1, "expected 1 argument"));
     }
     let config = with(s, |c| Config { buffer: std::mem::take(&mut c.buffer), ..c.clone() });
-    let mut e = Encoder { s, config };
+    let mut e = Encoder { s, config, pace: Pace::default() };
     e.config.buffer.clear();
-    let result = e.value(0);
+    let result = e.value(0).and_then(|()| afford(s, e.config.buffer.len()));
     let mut buffer = e.config.buffer;
     if result.is_ok() {
         s.push_bytes(&buffer);
@@ -202,6 +202,7 @@ fn encode(s: Stack) -> Returns {
 struct Encoder {
     s: Stack,
     config: Config,
+    pace: Pace,
 }
 
 impl Encoder {
@@ -215,6 +216,7 @@ impl Encoder {
     /// Writes the value on top.
     fn value(&mut self, depth: i32) -> Result<(), Raise> {
         let s = self.s;
+        self.pace.step(s, self.config.buffer.len())?;
         match s.type_of(-1) {
             Type::String => self.string(-1),
             Type::Number => self.number(-1)?,
@@ -373,7 +375,7 @@ fn decode(s: Stack) -> Returns {
         with(s, |c| c.metatable = Some(kept));
         metatable = Some(kept);
     }
-    let mut d = Decoder { s, data, at: 0, depth: 0, max_depth, invalid, metatable };
+    let mut d = Decoder { s, data, at: 0, depth: 0, max_depth, invalid, metatable, pace: Pace::default() };
     let token = d.token();
     d.value(&token)?;
     let end = d.token();
@@ -428,6 +430,7 @@ struct Decoder<'a> {
     data: &'a [u8],
     at: usize,
     depth: i32,
+    pace: Pace,
     max_depth: i32,
     invalid: bool,
     metatable: Option<c_int>,
@@ -551,6 +554,7 @@ impl Decoder<'_> {
     }
     /// Pushes the value that begins with the token.
     fn value(&mut self, token: &Token) -> Result<(), Raise> {
+        self.pace.step(self.s, 0)?;
         match &token.what {
             What::String(text) => self.s.push_bytes(text),
             What::Number(d) => self.s.push_number(*d),

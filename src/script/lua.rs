@@ -76,6 +76,8 @@ pub struct Memory {
     context: Cell<*const c_void>,
     /// Called every so many instructions.
     hook: Cell<Option<Function>>,
+    /// The main thread.
+    main: Cell<*mut State>,
 }
 
 /// A Lua state, with everything in it.
@@ -176,9 +178,11 @@ impl Lua {
             host: Cell::new(0),
             context: Cell::new(std::ptr::null()),
             hook: Cell::new(None),
+            main: Cell::new(std::ptr::null_mut()),
         });
         // SAFETY: the memory lives in a box of its own that goes after the state.
         let state = unsafe { ffi::lua_newstate(allocate, (&raw const *memory).cast_mut().cast()) };
+        memory.main.set(state);
         (!state.is_null()).then_some(Lua { state, memory })
     }
     /// The stack of its main thread.
@@ -433,6 +437,10 @@ impl Stack {
     /// Compiles a text and pushes the function; else the message is pushed.
     pub fn load(self, text: &[u8], name: &CStr) -> Result<(), Raise> {
         let memory = memory_of(self.0);
+        // Strings are one object each: on the stack, the name is held for the compiler, which does not hold it itself
+        // (CVE-2025-49844).
+        self.push_bytes(name.to_bytes());
+        let held = self.top();
         let status = unsafe {
             // The compiler is Lua's code: the limit holds, its errors are caught.
             let host = (*memory).host.replace(0);
@@ -440,6 +448,7 @@ impl Stack {
             (*memory).host.set(host);
             status
         };
+        self.remove(held);
         if status == 0 { Ok(()) } else { Err(Raise) }
     }
     /// Calls the function below its `args` arguments, protected. On an error the error value is pushed in place of results,
@@ -454,14 +463,18 @@ impl Stack {
         };
         if status == 0 { Ok(()) } else { Err(Raise) }
     }
-    /// Has `f` called every `count` instructions, or at every new line if `lines`.
+    /// Has `f` called every `count` instructions, or at every new line if `lines`: of this thread, of the main thread, and
+    /// of those that either makes from now on.
     pub fn set_hook(self, f: Option<Function>, count: c_int, lines: bool) {
-        unsafe { (*memory_of(self.0)).hook.set(f) };
+        let memory = memory_of(self.0);
+        unsafe { (*memory).hook.set(f) };
         let mask = if lines { ffi::LUA_MASKLINE } else { ffi::LUA_MASKCOUNT };
-        match f {
-            Some(_) => unsafe { ffi::lua_sethook(self.0, Some(hooked), mask, count) },
-            None => unsafe { ffi::lua_sethook(self.0, None, 0, 0) },
-        };
+        for state in [self.0, unsafe { (*memory).main.get() }] {
+            match f {
+                Some(_) => unsafe { ffi::lua_sethook(state, Some(hooked), mask, count) },
+                None => unsafe { ffi::lua_sethook(state, None, 0, 0) },
+            };
+        }
     }
     /// What [`Lua::set_context`] was given last.
     ///

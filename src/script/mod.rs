@@ -1,7 +1,8 @@
 //! Scripts: an interpreter for Lua 5.1, closed to the world, with the libraries that scripts of Redis and Valkey find there.
 //!
 //! * [`lua`] is Lua itself, [`sandbox`] what is left of it for scripts, [`vm`] an interpreter and how it runs something.
-//! * [`api`] is the `redis` table, [`json`], [`msgpack`], [`structs`] and [`bit`] the libraries, [`convert`] replies as
+//! * [`api`] is the `redis` table, [`json`], [`msgpack`], [`structs`] and [`bit`] the libraries, [`strings`] what of Lua's
+//!   own needed a bound, [`pattern`] its patterns, [`convert`] replies as
 //!   values and back.
 //! * [`cache`] are the scripts by hash, [`library`] the libraries of functions, [`flags`] what both say of themselves.
 //!
@@ -18,8 +19,10 @@ pub mod library;
 pub mod lua;
 pub mod msgpack;
 pub mod number;
+pub mod pattern;
 pub mod running;
 pub mod sandbox;
+pub mod strings;
 pub mod structs;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! that Redis scripts know has it.
 
 use super::lua::{Function, Raise, Returns, Stack, Type};
+use super::vm::{Pace, afford};
 
 /// Its functions.
 pub const FUNCTIONS: &[(&str, Function)] =
@@ -27,11 +28,12 @@ fn pack(s: Stack) -> Returns {
     if !s.reserve(8) {
         return Err(s.bad_argument(0, "Too many arguments for MessagePack pack."));
     }
-    let mut out = Vec::new();
+    let (mut out, mut pace) = (Vec::new(), Pace::default());
     for i in 1..=n {
         s.push_value(i);
-        encode(s, &mut out, 0)?;
+        encode(s, &mut out, 0, &mut pace)?;
     }
+    afford(s, out.len())?;
     s.push_bytes(&out);
     Ok(1)
 }
@@ -54,7 +56,8 @@ fn header(out: &mut Vec<u8>, n: usize, (small, max): (u8, usize), eight: Option<
 }
 
 /// Packs the value on top, which goes.
-fn encode(s: Stack, out: &mut Vec<u8>, level: u32) -> Result<(), Raise> {
+fn encode(s: Stack, out: &mut Vec<u8>, level: u32, pace: &mut Pace) -> Result<(), Raise> {
+    pace.step(s, out.len())?;
     match s.type_of(-1) {
         Type::String => {
             let text = s.bytes(-1).unwrap_or_default();
@@ -63,7 +66,7 @@ fn encode(s: Stack, out: &mut Vec<u8>, level: u32) -> Result<(), Raise> {
         }
         Type::Boolean => out.push(if s.boolean(-1) { 0xc3 } else { 0xc2 }),
         Type::Number => number(out, s.number(-1)),
-        Type::Table if level < MAX_NESTING => table(s, out, level)?,
+        Type::Table if level < MAX_NESTING => table(s, out, level, pace)?,
         _ => out.push(0xc0),
     }
     s.pop(1);
@@ -100,7 +103,7 @@ fn number(out: &mut Vec<u8>, d: f64) {
     }
 }
 
-fn table(s: Stack, out: &mut Vec<u8>, level: u32) -> Result<(), Raise> {
+fn table(s: Stack, out: &mut Vec<u8>, level: u32, pace: &mut Pace) -> Result<(), Raise> {
     if !s.reserve(6) {
         return Err(s.error("stack overflow (in function mp_encode_lua_table)"));
     }
@@ -109,7 +112,7 @@ fn table(s: Stack, out: &mut Vec<u8>, level: u32) -> Result<(), Raise> {
             header(out, len, (0x90, 15), None, [0xdc, 0xdd]);
             for i in 1..=len {
                 s.raw_get_at(-1, i as i32);
-                encode(s, out, level + 1)?;
+                encode(s, out, level + 1, pace)?;
             }
         }
         Err(len) => {
@@ -117,8 +120,8 @@ fn table(s: Stack, out: &mut Vec<u8>, level: u32) -> Result<(), Raise> {
             s.push_nil();
             while s.next(-2) {
                 s.push_value(-2);
-                encode(s, out, level + 1)?;
-                encode(s, out, level + 1)?;
+                encode(s, out, level + 1, pace)?;
+                encode(s, out, level + 1, pace)?;
             }
         }
     }
@@ -168,7 +171,7 @@ fn unpack_some(s: Stack, limit: i64, offset: i64) -> Returns {
         return Err(s.error(format!("Start offset {offset} greater than input length {}.", data.len())));
     }
     let most = if all { i64::from(i32::MAX) } else { limit };
-    let mut c = Cursor { data, at: offset as usize };
+    let mut c = Cursor { data, at: offset as usize, pace: Pace::default() };
     let mut count = 0;
     while c.at < data.len() && i64::from(count) < most {
         c.value(s, 0).map_err(|e| match e {
@@ -198,6 +201,7 @@ enum Bad {
 struct Cursor<'a> {
     data: &'a [u8],
     at: usize,
+    pace: Pace,
 }
 
 impl<'a> Cursor<'a> {
@@ -216,6 +220,7 @@ impl<'a> Cursor<'a> {
                 s.error("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)"),
             ));
         }
+        self.pace.step(s, 0).map_err(Bad::Raised)?;
         let [mark] = self.word()?;
         match mark {
             0x00..=0x7f => s.push_number(f64::from(mark)),

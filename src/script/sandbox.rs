@@ -9,6 +9,7 @@
 use std::ffi::c_int;
 
 use super::lua::{Function, GLOBALS, Returns, Stack, Type};
+use super::vm;
 
 /// Addresses that mark a field of a proxy's metatable: the real table, and what `getmetatable` shows.
 static MARKS: [u8; 2] = [0, 0];
@@ -129,6 +130,11 @@ pub fn close_base(s: Stack) {
         }
         s.set_raw_field(GLOBALS, name.as_bytes());
     }
+    s.raw_field(GLOBALS, b"coroutine");
+    s.raw_field(-1, b"resume");
+    s.push_closure(resume, 1);
+    s.set_raw_field(-2, b"resume");
+    s.pop(1);
     s.raw_field(GLOBALS, b"table");
     s.push_function(insert);
     s.set_raw_field(-2, b"insert");
@@ -291,6 +297,11 @@ fn insert(s: Stack) -> Returns {
                 s.raw_get_at(1, i - 1);
                 s.raw_set_at(1, i);
                 i -= 1;
+                if i % 4096 == 0 {
+                    // The table grows where it has nothing: from a place far below it, without end.
+                    vm::afford(s, 0)?;
+                    vm::look(s)?;
+                }
             }
             i64::from(pos)
         }
@@ -330,7 +341,10 @@ fn pcall(s: Stack) -> Returns {
             s.insert(1);
             Ok(s.top())
         }
-        Err(_) => {
+        Err(raise) => {
+            if vm::stopping(s) {
+                return Err(raise);
+            }
             if s.is(-1, Type::Table) && !is_protected(s, -1) {
                 s.raw_field(-1, b"err");
                 if s.is_string(-1) {
@@ -346,8 +360,19 @@ fn pcall(s: Stack) -> Returns {
     }
 }
 
+/// `coroutine.resume`, with Lua's own as its value. A script that is to end can not go on after one of its coroutines did.
+fn resume(s: Stack) -> Returns {
+    s.push_value(s.own(1));
+    s.insert(1);
+    s.call(s.top() - 1, -1, 0)?;
+    if vm::stopping(s) {
+        vm::look(s)?;
+    }
+    Ok(s.top())
+}
+
 /// A text longer than this has no business in a script.
-const MAX_CHUNK: usize = 256 << 20;
+pub const MAX_CHUNK: usize = 256 << 20;
 
 fn compile(s: Stack, text: &[u8], name: &[u8]) -> Returns {
     let refuse = |why: &[u8]| {

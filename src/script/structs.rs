@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 
 use super::lua::{Function, Raise, Returns, Stack};
+use super::vm::afford;
 
 /// Its functions.
 pub const FUNCTIONS: &[(&str, Function)] = &[("pack", pack), ("unpack", unpack), ("size", size)];
@@ -141,6 +142,7 @@ fn pack(s: Stack) -> Returns {
                     size = text.len();
                 }
                 let Some(part) = text.get(..size) else { return Err(s.bad_argument(arg, "string too short")) };
+                afford(s, out.len().saturating_add(size))?;
                 out.extend_from_slice(part);
                 if option == b's' {
                     out.push(0);

@@ -19,7 +19,7 @@ impl Host for Echo {
             b"args" => [format!("${}\r\n", argv[1..].concat().len()).as_bytes(), &argv[1..].concat(), b"\r\n"].concat(),
             b"fail" => b"-WRONG thing\r\n".to_vec(),
             b"proto" => format!(":{}\r\n", if resp3 { 3 } else { 2 }).into_bytes(),
-            b"stop" => return Called::Stop,
+            b"stop" => return Called::Stop("Script killed by user with SCRIPT KILL.".to_owned()),
             _ => return Called::Refused(b"Unknown command called from script".to_vec()),
         };
         Called::Done
@@ -217,6 +217,9 @@ fn a_script_that_is_to_end_can_not_go_on() {
         "while true do pcall(function() while true do end end) end",
         "local f f = function() pcall(f) while true do end end f()",
         "while true do coroutine.wrap(function() while true do end end)() end",
+        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+        "while true do pcall(coroutine.wrap(function() while true do end end)) end",
+        "while true do xpcall(coroutine.wrap(function() while true do end end), function() end) end",
     ] {
         let reply = eval(code);
         assert!(reply.starts_with("-ERR Script killed by user with SCRIPT KILL."), "{code}: {reply}");
@@ -235,6 +238,80 @@ fn memory_has_an_end() {
     {
         assert!(in_vm(&mut vm, Proto::Resp2, code, &[]).contains("not enough memory"), "{code}");
         assert_eq!(in_vm(&mut vm, Proto::Resp2, "return 1", &[]), ":1");
+    }
+}
+
+#[test]
+fn one_call_of_a_library_can_be_ended_too() {
+    for code in [
+        // Patterns that try everything.
+        "return string.find(string.rep('a', 300), string.rep('a-', 30) .. 'b')",
+        "return string.match(string.rep('a', 300), string.rep('a*', 30) .. 'b')",
+        "return string.gsub(string.rep('a', 300), string.rep('a?', 300) .. string.rep('a-', 30) .. 'b', '')",
+        "for x in string.gmatch(string.rep('a', 300), string.rep('a-', 30) .. 'b') do end",
+        // A table that has itself many times.
+        "local t = {1} for i = 1, 60 do t = {t, t} end return cjson.encode(t)",
+        "local t = {1} for i = 1, 15 do t = {t, t, t, t, t, t, t, t} end return cmsgpack.pack(t)",
+        "local t = {1} for i = 1, 60 do t = {t, t} end return t",
+        "table.insert({}, -2147483647, 1)",
+    ] {
+        let reply = eval(code);
+        let ended = reply.contains("Script killed by user") || reply.contains("not enough memory");
+        assert!(ended, "{code}: {}", &reply[..reply.len().min(200)]);
+    }
+}
+
+#[test]
+fn strings_work_as_in_lua() {
+    for (code, reply) in [
+        ("return {string.find('hello world', 'o', 6)}", "*2 :8 :8"),
+        ("return {string.find('a.b', '.', 1, true)}", "*2 :2 :2"),
+        ("return {string.find('abc', '(b)(c)')}", "*4 :2 :3 $1 b $1 c"),
+        ("return {string.find('abc', 'c', -1)}", "*2 :3 :3"),
+        ("return {string.find('abc', '', 10)}", "*2 :4 :3"),
+        ("return {string.find('', '')}", "*2 :1 :0"),
+        ("return {string.match('k=v', '^(%w+)=(%w+)$')}", "*2 $1 k $1 v"),
+        ("return string.match('2024-01', '%d+')", "$4 2024"),
+        ("return {string.match('ab', '()b()')}", "*2 :2 :3"),
+        (
+            "local t = {} for k, v in string.gmatch('a=1, b=2', '(%w+)=(%w+)') do t[#t + 1] = k .. v end return t",
+            "*2 $2 a1 $2 b2",
+        ),
+        ("local n = 0 for w in string.gmatch('abc', '') do n = n + 1 end return n", ":4"),
+        ("return {string.gsub('hello', 'l', 'L')}", "*2 $5 heLLo :2"),
+        ("return {string.gsub('hello', 'l', 'L', 1)}", "*2 $5 heLlo :1"),
+        ("return {string.gsub('abc', '%w', '%0%0')}", "*2 $6 aabbcc :3"),
+        ("return {string.gsub('ab', '(a)(b)', '%2%1')}", "*2 $2 ba :1"),
+        ("return {string.gsub('abc', '', '-')}", "*2 $7 -a-b-c- :4"),
+        ("return {string.gsub('a b', '%w', {a = 'x', b = false})}", "*2 $3 x b :2"),
+        (
+            "return {string.gsub('ab', '%w', setmetatable({}, {__index = function(_, k) return k .. k end}))}",
+            "*2 $4 aabb :2",
+        ),
+        ("return {string.gsub('ab', '%w', function(c) if c == 'a' then return 1 end end)}", "*2 $2 1b :2"),
+        ("return {string.gsub('aaa', '^a', 'b')}", "*2 $3 baa :1"),
+        ("return string.rep('ab', 3) .. string.rep('x', -1) .. #string.rep('', 2147483647)", "$7 ababab0"),
+        (
+            "return select(2, pcall(string.gsub, 'a', 'a', true))",
+            "$70 bad argument #3 to '?' (string/function/table expected)",
+        ),
+        (
+            "return select(2, pcall(string.gsub, 'a', 'a', function() return {} end))",
+            "$36 invalid replacement value (a table)",
+        ),
+        ("return select(2, pcall(string.find, 'a', '[a'))", "$31 malformed pattern (missing ']')"),
+        ("return select(2, pcall(string.rep, 'x', 1e18))", "$17 not enough memory"),
+        (
+            "return select(2, pcall(string.gsub, string.rep('x', 1e5), 'x', string.rep('y', 1e4)))",
+            "$17 not enough memory",
+        ),
+        ("return select(2, pcall(string.gsub, 'a', 'a', function() error('mine') end))", "$20 user_script:1: mine"),
+        ("return select('#', ('x'):rep(3):find('x'))", ":2"),
+    ] {
+        let (got, wanted) =
+            (eval(code), reply.split_once(' ').map_or(reply, |x| if reply.starts_with('$') { x.1 } else { reply }));
+        let text = got.split_once(' ').filter(|_| got.starts_with('$')).map_or(&*got, |x| x.1);
+        assert_eq!(text.trim_start_matches("user_script:1: "), wanted.trim_start_matches("user_script:1: "), "{code}");
     }
 }
 

@@ -10,8 +10,8 @@ use std::ffi::c_int;
 use super::convert::{self, Failure};
 use super::json;
 use super::library::Loading;
-use super::lua::{GLOBALS, Lua, Returns, Stack, Type};
-use super::{api, bit, msgpack, sandbox, structs};
+use super::lua::{GLOBALS, Lua, Raise, Returns, Stack, Type};
+use super::{api, bit, msgpack, sandbox, strings, structs};
 use crate::base::rng;
 use crate::resp::{Error, Out};
 
@@ -21,8 +21,8 @@ pub enum Called {
     Done,
     /// It was refused, for this reason (a text without a code, or one that begins with `-`).
     Refused(Vec<u8>),
-    /// The script is to end at once; [`Host::ending`] knows why.
-    Stop,
+    /// The script is to end at once, with this text.
+    Stop(String),
 }
 
 /// What a running script asks of the server.
@@ -181,6 +181,9 @@ impl Vm {
             let loaded = if text.first() == Some(&0x1b) {
                 s.push_bytes(b"user_script:1: unexpected symbol near '\x1b'");
                 false
+            } else if text.len() > sandbox::MAX_CHUNK {
+                s.push_bytes(b"user_script:1: chunk too long");
+                false
             } else {
                 s.load(text, c"@user_script").is_ok()
             };
@@ -268,6 +271,7 @@ fn furnish(s: Stack, kind: Kind) {
     json::open(s);
     s.set_raw_field(GLOBALS, b"cjson");
     sandbox::close_base(s);
+    strings::open(s);
     s.raw_field(GLOBALS, b"math");
     for (name, f) in api::MATH {
         s.push_function(*f);
@@ -349,7 +353,7 @@ fn run(s: Stack, shared: &Shared, kind: Kind, job: &Job<'_>, out: &mut Out) -> O
         }
     };
     let failure = match s.call(parameters, 1, HANDLER) {
-        Ok(()) => convert::write_reply(s, shared.resp3.get(), out),
+        Ok(()) => convert::write_reply(s, shared.resp3.get(), out).unwrap_or_else(|_| Some(died(s, job.name))),
         Err(_) => Some(died(s, job.name)),
     };
     s.set_top(BOTTOM);
@@ -364,7 +368,7 @@ fn run_library(s: Stack) -> Result<(), Vec<u8>> {
         text.extend_from_slice(s.bytes(-1).unwrap_or_default());
         text
     };
-    if code.first() == Some(&0x1b) || s.load(&code, c"@user_function").is_err() {
+    if code.first() == Some(&0x1b) || code.len() > sandbox::MAX_CHUNK || s.load(&code, c"@user_function").is_err() {
         return Err(message("Error compiling function: "));
     }
     if s.call(0, 0, 0).is_ok() {
@@ -434,6 +438,47 @@ fn handler(s: Stack) -> Returns {
     Ok(1)
 }
 
+/// Whether the script is to end. For functions of ours that take long; [`tick`] does it for Lua code.
+pub fn look(s: Stack) -> Result<(), Raise> {
+    tick(s).map(drop)
+}
+
+/// Whether the script is to end already.
+pub fn stopping(s: Stack) -> bool {
+    shared(s).stop.borrow().is_some()
+}
+
+/// An error if `bytes` more would be over the memory limit: what functions of ours gather is not Lua's.
+pub fn afford(s: Stack, bytes: usize) -> Result<(), Raise> {
+    if s.memory_used().saturating_add(bytes) > shared(s).limit.get() {
+        s.push_bytes(b"not enough memory");
+        return Err(Raise);
+    }
+    Ok(())
+}
+
+/// For functions of ours that make much out of little: looks every so often whether the script is to end, and whether what
+/// was gathered is within the limit.
+#[derive(Default)]
+pub struct Pace {
+    steps: u32,
+    gathered: usize,
+}
+
+impl Pace {
+    /// One step; so much is gathered by now, in bytes.
+    #[inline]
+    pub fn step(&mut self, s: Stack, gathered: usize) -> Result<(), Raise> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(8192) || gathered > self.gathered + (64 << 10) {
+            self.gathered = gathered;
+            afford(s, gathered)?;
+            look(s)?;
+        }
+        Ok(())
+    }
+}
+
 /// The hook: whether the script is to end.
 fn tick(s: Stack) -> Returns {
     let shared = shared(s);
@@ -451,7 +496,7 @@ fn tick(s: Stack) -> Returns {
             // From now on every line ends it, so that it can not go on by catching the error.
             s.set_hook(Some(tick), 0, true);
             convert::push_plain_error(s, &why);
-            Err(super::lua::Raise)
+            Err(Raise)
         }
     }
 }

@@ -166,7 +166,8 @@ fn check(server: &Server, generation: u64) -> io::Result<()> {
     if server.repl.link.generation() == generation { Ok(()) } else { Err(failed("another primary is to be followed")) }
 }
 
-const HOW: How = How { replace: false, keep_expired: true, note_expired: false };
+const HOW: How =
+    How { replace: false, keep_expired: true, note_expired: false, libraries: crate::script::Policy::Flush };
 
 /// By way of a file, whose checksum is verified before the old data go.
 async fn by_file(

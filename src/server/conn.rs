@@ -10,7 +10,6 @@
 //! States of the own buffer `buf`: empty; a partial request, whose progress is in `decode`; or, while the client is
 //! blocked or paused, whole requests that nobody has looked at (`decode` is fresh then).
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
@@ -26,15 +25,16 @@ use super::accept::Accepted;
 use super::feed::{Feed, Next};
 use super::queue::Queued;
 use super::stream::Stream;
-use super::worker::Shared;
+use super::worker::{Desk, Shared};
 use crate::base::clock;
+use crate::base::coroutine::{self, Work};
 use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::commands::pubsub;
 use crate::exec::{Stop, Turn};
 use crate::metrics::{METERED, ThreadStats};
 use crate::persist::aof::Writer;
-use crate::resp::{Arg, Decoder, Limits, Out, Step};
+use crate::resp::{Arg, Decoder, Limits, Out, ProtocolError, Step};
 
 /// Requests decoded before they are executed.
 const TURN_REQUESTS: usize = 64;
@@ -73,7 +73,7 @@ struct Decode {
 
 struct Conn {
     server: &'static Server,
-    shared: Rc<RefCell<Shared>>,
+    shared: Rc<Shared>,
     stream: Stream,
     session: Session,
     buf: Vec<u8>,
@@ -111,15 +111,26 @@ enum Halt {
     Partial,
     /// The first so many decoded requests were executed, and for now no more shall be.
     Left { done: usize, paused: bool },
+    /// The next of them is to be executed on a stack of its own.
+    Stack(Rest),
+}
+
+/// Where [`execute`] goes on among requests that are decoded.
+struct Rest {
+    /// So many of them were executed.
+    done: usize,
+    /// What comes after them is not whole, or wrong.
+    more: bool,
+    wrong: Option<ProtocolError>,
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker: usize, id: u64, accepted: Accepted) {
+pub async fn serve(server: &'static Server, shared: Rc<Shared>, worker: usize, id: u64, accepted: Accepted) {
     let now = clock::now_ms();
     let Ok((stream, client)) = open(server, worker, id, accepted, now) else { return server.registry.remove(id) };
     let client = Arc::new(client);
     server.registry.add(client.clone());
-    shared.borrow().exec.stats.connections_received.add(1);
+    shared.stats().connections_received.add(1);
     let mut session = Session::new(client, false);
     session.start_as_default(&server.acl);
     let mut conn = Conn {
@@ -136,7 +147,7 @@ pub async fn serve(server: &'static Server, shared: Rc<RefCell<Shared>>, worker:
         feed: None,
         hold: None,
     };
-    let stats = conn.shared.borrow().exec.stats;
+    let stats = conn.shared.stats();
     Queued::new(conn.run(), stats).await;
     conn.leave();
 }
@@ -182,7 +193,7 @@ impl Conn {
             match wake {
                 Ok(Wake::Mail) => self.mail(),
                 Ok(Wake::Read(n)) => {
-                    if !self.received(n) {
+                    if !self.received(n).await {
                         return;
                     }
                 }
@@ -192,7 +203,7 @@ impl Conn {
                 Ok(Wake::Feed(Next::Failed)) => return,
                 Err(_) => return,
             }
-            self.work();
+            self.work().await;
             self.begin_feed();
             if !self.flush() || self.is_over() {
                 return;
@@ -244,8 +255,8 @@ impl Conn {
             }
             if may_read {
                 // What is read stays in the worker's buffer until we look at it, which is before anybody else runs.
-                let mut guard = shared.borrow_mut();
-                let mut buf = ReadBuf::new(&mut guard.read);
+                let mut desk = shared.take();
+                let mut buf = ReadBuf::new(&mut desk.read);
                 if let Poll::Ready(r) = stream.poll_read(cx, &mut buf) {
                     return Poll::Ready(r.map(|()| Wake::Read(buf.filled().len())));
                 }
@@ -270,15 +281,15 @@ impl Conn {
     }
 
     /// Executes what was read into the worker's buffer. False if the connection is at its end.
-    fn received(&mut self, n: usize) -> bool {
+    async fn received(&mut self, n: usize) -> bool {
         if n == 0 {
             // The other end sends no more. What it has asked for it still gets.
             self.session.close = Close::AfterReply;
             return !self.out.is_empty();
         }
         let blocked = self.is_blocked();
-        let mut guard = self.shared.borrow_mut();
-        let Shared { exec, read, out } = &mut *guard;
+        let mut desk = self.shared.take();
+        let Desk { exec, read, out, .. } = &mut *desk;
         let own = !self.buf.is_empty() || blocked;
         exec.stats.net_in.add(n as u64);
         exec.stats.reads_processed.add(1);
@@ -306,9 +317,12 @@ impl Conn {
         // The plain case: everything that came is executed where it is, and the replies go out where they are.
         out.set_proto(self.out.proto());
         let bytes = &mut read[..n];
-        let halt = execute(self.server, exec, &mut self.session, bytes, &mut self.decode, out);
+        let mut halt = execute(self.server, exec, &mut self.session, bytes, &mut self.decode, out, None);
+        if let Halt::Stack(rest) = halt {
+            halt = apart(self.server, exec, &mut self.session, bytes, &mut self.decode, out, rest).await;
+        }
         match halt {
-            Halt::Clean => self.decode.reset(),
+            Halt::Stack(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
                 self.buf.extend_from_slice(&bytes[self.decode.frame..]);
                 self.decode.shift();
@@ -337,7 +351,7 @@ impl Conn {
         if self.out.is_empty()
             && !out.is_empty()
             && self.hold.is_none()
-            && let Err(e) = send(&self.stream, out, &self.session, exec)
+            && let Err(e) = send(&self.stream, out, &self.session, exec.stats)
         {
             tracing::debug!("Writing to client: {e}");
             out.clear();
@@ -351,19 +365,23 @@ impl Conn {
     }
 
     /// Executes what is new in the connection's own buffer.
-    fn work(&mut self) {
+    async fn work(&mut self) {
         // A pause is looked at anew whenever the connection wakes: it may be over, or of another kind.
         if !self.pending || self.session.waiting.is_some() || !self.has_room() || self.session.close != Close::No {
             return;
         }
         self.pending = false;
-        let mut guard = self.shared.borrow_mut();
+        let mut desk = self.shared.take();
         let mut buf = std::mem::take(&mut self.buf);
-        let halt = execute(self.server, &mut guard.exec, &mut self.session, &mut buf, &mut self.decode, &mut self.out);
-        drop(guard);
+        let (exec, session, d, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
+        let mut halt = execute(self.server, exec, session, &mut buf, d, out, None);
+        if let Halt::Stack(rest) = halt {
+            halt = apart(self.server, exec, session, &mut buf, d, out, rest).await;
+        }
+        drop(desk);
         self.set_paused(matches!(halt, Halt::Left { paused: true, .. }));
         match halt {
-            Halt::Clean => self.decode.reset(),
+            Halt::Stack(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
                 buf.drain(..self.decode.frame);
                 self.decode.shift();
@@ -408,8 +426,8 @@ impl Conn {
             client.set(flags::BLOCKED, false);
             client.active.store(clock::now_ms(), Relaxed);
             client.commands.store(client.commands.load(Relaxed) + 1, Relaxed);
-            self.shared.borrow().exec.stats.commands_processed.add(1);
-            self.shared.borrow_mut().exec.forget_waiter(&waiter, clock::now_ms());
+            self.shared.stats().commands_processed.add(1);
+            self.shared.take().exec.forget_waiter(&waiter, clock::now_ms());
             self.pending = !self.buf.is_empty();
         }
     }
@@ -422,7 +440,7 @@ impl Conn {
             if waiter.claim() {
                 let counted = crate::commands::replication::wait::on_timeout(self.server, waiter);
                 let reply = counted.unwrap_or_else(|| waiter.on_timeout.clone());
-                self.shared.borrow().exec.count_unserved(waiter, false);
+                self.shared.take().exec.count_unserved(waiter, false);
                 self.out.raw(&reply);
                 self.end_wait();
             } else {
@@ -456,7 +474,7 @@ impl Conn {
     /// Writes what fits, and sees to the limits. False if the connection is at its end.
     fn flush(&mut self) -> bool {
         if self.overflows(self.out.len()) {
-            self.note_overflow(self.shared.borrow().exec.stats);
+            self.note_overflow(self.shared.stats());
             return false;
         }
         if let Some(offset) = self.hold
@@ -465,8 +483,7 @@ impl Conn {
             self.hold = None;
         }
         if !self.out.is_empty() && self.hold.is_none() {
-            let mut guard = self.shared.borrow_mut();
-            if let Err(e) = send(&self.stream, &mut self.out, &self.session, &mut guard.exec) {
+            if let Err(e) = send(&self.stream, &mut self.out, &self.session, self.shared.stats()) {
                 tracing::debug!("Writing to client: {e}");
                 return false;
             }
@@ -492,7 +509,7 @@ impl Conn {
             self.soft_since = now;
         }
         if over_soft && now - self.soft_since > limit.soft_seconds as i64 * 1000 {
-            self.note_overflow(self.shared.borrow().exec.stats);
+            self.note_overflow(self.shared.stats());
             return false;
         }
         true
@@ -538,9 +555,9 @@ impl Conn {
         if let Some((waiter, _)) = self.session.waiting.take() {
             waiter.claim();
             *client.blocked.lock() = None;
-            self.shared.borrow_mut().exec.forget_waiter(&waiter, now);
+            self.shared.take().exec.forget_waiter(&waiter, now);
         }
-        self.shared.borrow_mut().exec.end_transaction(&mut self.session, now);
+        self.shared.take().exec.end_transaction(&mut self.session, now);
         crate::commands::pubsub::leave(&mut self.session, &self.server.pubsub);
         if self.session.monitor {
             self.server.registry.count_monitor(false);
@@ -604,7 +621,8 @@ impl Decode {
     }
 }
 
-/// Decodes and executes what is in the buffer, to its end unless something stops it.
+/// Decodes and executes what is in the buffer, to its end unless something stops it; from `rest` on if some was.
+#[allow(clippy::too_many_arguments, reason = "what a connection works with")]
 fn execute(
     server: &'static Server,
     exec: &mut crate::exec::Worker,
@@ -612,6 +630,7 @@ fn execute(
     buf: &mut [u8],
     d: &mut Decode,
     out: &mut Out,
+    mut rest: Option<Rest>,
 ) -> Halt {
     if session.acl_version != server.acl.version() {
         session.look_at_user(&server.acl);
@@ -627,9 +646,12 @@ fn execute(
         };
         // Authentication changes the limits: then one request at a time.
         let most = if limits.unauthenticated { 1 } else { TURN_REQUESTS };
-        d.counts.clear();
-        let (mut more, mut wrong) = (false, None);
-        while d.counts.len() < most {
+        let decoded = rest.is_some();
+        let Rest { mut done, mut more, mut wrong } = rest.take().unwrap_or(Rest { done: 0, more: false, wrong: None });
+        if !decoded {
+            d.counts.clear();
+        }
+        while !decoded && d.counts.len() < most {
             match d.decoder.next(buf, &mut d.pos, &mut d.args, &limits) {
                 Ok(Step::Request(n)) => {
                     d.counts.push(n as u32);
@@ -647,12 +669,17 @@ fn execute(
             }
         }
         if !d.counts.is_empty() {
-            if METERED {
+            if METERED && !decoded {
                 exec.stats.turn(d.counts.len());
             }
             let whole = d.args.len() - d.decoder.partial_args();
-            let turn = Turn { buf, args: &d.args[..whole], counts: &d.counts, now, stream: None };
-            let (done, stop) = exec.run(session, &turn, out);
+            let over: usize = d.counts[..done].iter().map(|c| *c as usize).sum();
+            let turn = Turn { buf, args: &d.args[over..whole], counts: &d.counts[done..], now, stream: None };
+            let (executed, stop) = exec.run(session, &turn, out);
+            done += executed;
+            if stop == Stop::Stack {
+                return Halt::Stack(Rest { done, more, wrong });
+            }
             if stop != Stop::No {
                 if session.close != Close::No {
                     return Halt::Clean;
@@ -679,8 +706,37 @@ fn execute(
     }
 }
 
+/// Goes on with [`execute`] on a stack of its own, so that a script that takes very long can be left half-way for the other
+/// connections of this worker.
+async fn apart(
+    server: &'static Server,
+    exec: &mut crate::exec::Worker,
+    session: &mut Session,
+    buf: &mut [u8],
+    d: &mut Decode,
+    out: &mut Out,
+    rest: Rest,
+) -> Halt {
+    let stack = match coroutine::stack() {
+        Ok(stack) => stack,
+        Err(e) => {
+            tracing::error!("No memory for the stack of a script: {e}");
+            // Without it nothing can be executed that may take for ever.
+            session.close = Close::Now;
+            return Halt::Clean;
+        }
+    };
+    let mut work = Work::new(stack, || execute(server, exec, session, buf, d, out, Some(rest)));
+    loop {
+        if let Some(halt) = work.go_on() {
+            return halt;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Writes what fits.
-fn send(stream: &Stream, out: &mut Out, session: &Session, exec: &mut crate::exec::Worker) -> io::Result<()> {
+fn send(stream: &Stream, out: &mut Out, session: &Session, stats: &ThreadStats) -> io::Result<()> {
     while !out.is_empty() {
         let written = match out.plain() {
             Some(bytes) => stream.try_write(bytes),
@@ -693,8 +749,8 @@ fn send(stream: &Stream, out: &mut Out, session: &Session, exec: &mut crate::exe
         match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
-                exec.stats.net_out.add(n as u64);
-                exec.stats.writes_processed.add(1);
+                stats.net_out.add(n as u64);
+                stats.writes_processed.add(1);
                 let c = &session.client;
                 c.net_out.store(c.net_out.load(Relaxed) + n as u64, Relaxed);
                 out.consume(n);

@@ -1,6 +1,7 @@
 //! Worker threads: each has its own single-threaded runtime, and serves its connections on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -13,6 +14,7 @@ use super::accept::Accepted;
 use super::conn;
 use crate::commands::Server;
 use crate::exec;
+use crate::metrics::ThreadStats;
 use crate::resp::Out;
 
 /// The bytes that a worker reads at once, shared by its connections: what is left of a request goes to the connection.
@@ -75,14 +77,92 @@ pub fn start_all(server: &'static Server, n: usize) -> Result<Workers, String> {
     Ok(Workers { gates: gates.into(), threads })
 }
 
-/// What the connections of a worker share. Never borrowed across an await.
-pub struct Shared {
+/// What a connection works with while it runs.
+pub struct Desk {
     /// Executes.
     pub exec: exec::Worker,
     /// Where every connection without a partial request reads into.
     pub read: Vec<u8>,
     /// Where replies are written that fit into the socket at once.
     pub out: Out,
+    /// It was made because a script sits at the worker's own.
+    spare: bool,
+}
+
+/// The desks of a worker. There is one, and whoever runs sits at it; a script that is left half-way stays there, and
+/// meanwhile the other connections share a second one.
+pub struct Shared {
+    server: &'static Server,
+    id: usize,
+    stats: &'static ThreadStats,
+    own: Cell<Option<Box<Desk>>>,
+    #[allow(clippy::vec_box, reason = "a desk does not move while somebody sits at it")]
+    spare: RefCell<Vec<Box<Desk>>>,
+}
+
+impl Shared {
+    fn new(server: &'static Server, id: usize) -> Shared {
+        let stats = server.metrics.thread();
+        let shared = Shared { server, id, stats, own: Cell::new(None), spare: RefCell::default() };
+        shared.own.set(Some(shared.desk(false)));
+        shared
+    }
+    fn desk(&self, spare: bool) -> Box<Desk> {
+        let mut exec = exec::Worker::with_stats(self.server, self.id, self.stats);
+        exec.may_leave();
+        Box::new(Desk { exec, read: vec![0; READ_BUFFER], out: Out::default(), spare })
+    }
+    /// The counters of the worker.
+    pub fn stats(&self) -> &'static ThreadStats {
+        self.stats
+    }
+    /// A free desk. It is given back when the lease is dropped; of those who sit down without anybody else having run in
+    /// between, each finds what the one before left there.
+    #[inline]
+    pub fn take(&self) -> Lease<'_> {
+        Lease { shared: self, desk: self.own.take().or_else(|| Some(self.take_spare())) }
+    }
+    #[cold]
+    fn take_spare(&self) -> Box<Desk> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| self.desk(true))
+    }
+    /// Once no script is left half-way: what could not be done meanwhile is done, and the second desk goes.
+    fn tidy(&self) {
+        if self.spare.borrow().is_empty() {
+            return;
+        }
+        let own = self.own.take();
+        if own.is_some() {
+            self.spare.borrow_mut().retain_mut(|desk| !desk.exec.catch_up());
+        }
+        self.own.set(own);
+    }
+}
+
+/// A desk for as long as one sits at it.
+pub struct Lease<'a> {
+    shared: &'a Shared,
+    desk: Option<Box<Desk>>,
+}
+
+impl Deref for Lease<'_> {
+    type Target = Desk;
+    fn deref(&self) -> &Desk {
+        self.desk.as_deref().unwrap_or_else(|| unreachable!("only drop takes it"))
+    }
+}
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut Desk {
+        self.desk.as_deref_mut().unwrap_or_else(|| unreachable!("only drop takes it"))
+    }
+}
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        match self.desk.take() {
+            Some(desk) if desk.spare => self.shared.spare.borrow_mut().push(desk),
+            own => self.shared.own.set(own),
+        }
+    }
 }
 
 fn run(
@@ -99,11 +179,7 @@ fn run(
             return server.shut_down();
         }
     };
-    let shared = Rc::new(RefCell::new(Shared {
-        exec: exec::Worker::new(server, id),
-        read: vec![0; READ_BUFFER],
-        out: Out::default(),
-    }));
+    let shared = Rc::new(Shared::new(server, id));
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         tokio::task::spawn_local(expire(server, shared.clone(), workers));
@@ -130,11 +206,16 @@ fn run(
 }
 
 /// The expiry passes of a worker, `hz` a second.
-async fn expire(server: &'static Server, shared: Rc<RefCell<Shared>>, workers: usize) {
+async fn expire(server: &'static Server, shared: Rc<Shared>, workers: usize) {
     loop {
         let hz = server.config.hz().clamp(1, 500);
         tokio::time::sleep(Duration::from_millis(1000 / hz)).await;
-        let exec = &mut shared.borrow_mut().exec;
+        if server.running.any() {
+            // A script keeps the locks; it may be one of ours.
+            continue;
+        }
+        shared.tidy();
+        let exec = &mut shared.take().exec;
         exec.expire(workers, hz);
         exec.evict();
     }

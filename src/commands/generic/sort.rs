@@ -182,8 +182,8 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, b
 fn sort(cx: &mut Ctx<'_>, args: &[&[u8]], read_only: bool) -> CmdResult {
     let mut r = Request::parse(&args[2..], read_only, may_follow(cx, args))?;
     let (list, is_set) = elements(cx, args[1], r.desc && r.unsorted)?;
-    // An unordered source must not store in an order that differs from machine to machine.
-    if r.unsorted && is_set && r.store.is_some() {
+    // An unordered source must not store, nor show scripts, an order that differs from machine to machine.
+    if r.unsorted && is_set && (r.store.is_some() || cx.session.script.is_some()) {
         r.unsorted = false;
         r.alpha = true;
         r.by = None;

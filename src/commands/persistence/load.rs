@@ -15,7 +15,7 @@ use crate::persist::rdb::load::{Load, LoadError, Loaded, load};
 use crate::script::{Library, Policy};
 
 /// How a file is taken.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct How {
     /// Keys that are there already are replaced; else they are an error.
     pub replace: bool,
@@ -23,6 +23,14 @@ pub struct How {
     pub keep_expired: bool,
     /// Note which keys are left out.
     pub note_expired: bool,
+    /// What becomes of the libraries that are there.
+    pub libraries: Policy,
+}
+
+impl Default for How {
+    fn default() -> How {
+        How { replace: false, keep_expired: false, note_expired: false, libraries: Policy::Flush }
+    }
 }
 
 /// Loads an RDB file into a keyspace, on all cores. Says nothing to clients: see [`Announced`].
@@ -48,7 +56,7 @@ pub fn into(
     };
     let mut result = load(reader, load_how, &stats);
     if let Ok(loaded) = &result
-        && let Err(e) = take_libraries(server, loaded)
+        && let Err(e) = take_libraries(server, loaded, how.libraries)
     {
         result = Err(e);
     }
@@ -60,12 +68,12 @@ pub fn into(
 }
 
 /// A snapshot tells all libraries of functions that there are.
-fn take_libraries(server: &Server, loaded: &Loaded) -> Result<(), LoadError> {
+fn take_libraries(server: &Server, loaded: &Loaded, policy: Policy) -> Result<(), LoadError> {
     let refused = |e: Vec<u8>| {
         LoadError::Bad(loaded.bytes, format!("Failed creating the library: {}", String::from_utf8_lossy(&e)))
     };
     let found = loaded.functions.iter().map(|text| Library::examine(text, false)).collect::<Result<Vec<_>, _>>();
-    server.libraries.restore(found.map_err(refused)?, Policy::Flush).map_err(refused)
+    server.libraries.restore(found.map_err(refused)?, policy).map_err(refused)
 }
 
 /// While it lives, clients are told that data are being loaded.

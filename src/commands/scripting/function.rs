@@ -1,6 +1,7 @@
 //! FUNCTION: libraries of functions.
 
 use crate::base::glob;
+use crate::commands::gate::bits;
 use crate::commands::generic::dump as payload;
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, Scope, help};
@@ -27,6 +28,31 @@ const fn meta(name: &'static str, arity: i16, flags: Flags, summary: &'static st
 /// between.
 const fn change(meta: Meta, run: crate::commands::Handler) -> Command {
     Command::new(meta.tips(&["request_policy:all_shards", "response_policy:all_succeeded"]), run).scope(Scope::All)
+}
+
+/// A change that is prepared without locks: `run` takes them by [`settle`] once it is to take effect.
+const fn prepared(meta: Meta, run: crate::commands::Handler) -> Command {
+    Command::new(meta.tips(&["request_policy:all_shards", "response_policy:all_succeeded"]), run).scope(Scope::Own)
+}
+
+/// Takes all locks, unless a transaction has them, and looks again at what may have changed meanwhile. They are held until
+/// the command is in the log.
+fn settle(cx: &mut Ctx<'_>) -> CmdResult {
+    if cx.db.held().has_all() {
+        return Ok(());
+    }
+    if !cx.db.held().lock_all() {
+        return Err(cx.server.running.refusal());
+    }
+    cx.db.fx.logging = cx.db.keyspace().hooks.logging();
+    let is_replica = cx.server.gate.has(bits::REPLICA);
+    if cx.session.primary && !is_replica {
+        return Err(Error::new("ERR this node does not follow a primary any more"));
+    }
+    if is_replica && !cx.session.internal && cx.server.config.replica_read_only() {
+        return Err(Error::READONLY);
+    }
+    Ok(())
 }
 
 static DELETE: Command =
@@ -188,8 +214,9 @@ fn describe(out: &mut Out, library: &Library, with_code: bool) {
     }
 }
 
+// Its code runs for half a second at the most, which nobody else is to wait for.
 static LOAD: Command =
-    change(meta("function|load", -3, WRITES.or(Flags::DENYOOM), "Creates a library."), |cx, args| {
+    prepared(meta("function|load", -3, WRITES.or(Flags::DENYOOM), "Creates a library."), |cx, args| {
         let Some((code, options)) = args[2..].split_last() else { return Err(cx.arity()) };
         let mut replace = false;
         for option in options {
@@ -200,13 +227,14 @@ static LOAD: Command =
         }
         let library = Library::examine(code, !cx.session.internal).map_err(|e| Error::general(&e))?;
         let name = library.name.clone();
+        settle(cx)?;
         cx.server.libraries.add(library, replace).map_err(|e| Error::general(&e))?;
         cx.db.changed();
         cx.out.bulk(&name);
         Ok(())
     });
 
-static RESTORE: Command = change(
+static RESTORE: Command = prepared(
     meta("function|restore", -3, WRITES.or(Flags::DENYOOM), "Restores all libraries from a payload."),
     |cx, args| {
         let policy = match args {
@@ -221,15 +249,17 @@ static RESTORE: Command = change(
             }
             _ => return Err(wrong_number("restore")),
         };
-        restore(&cx.server.libraries, args[2], policy, !cx.session.internal)?;
+        let found = libraries_of(args[2], !cx.session.internal)?;
+        settle(cx)?;
+        cx.server.libraries.restore(found, policy).map_err(|e| Error::general(&e))?;
         cx.db.changed();
         cx.out.ok();
         Ok(())
     },
 );
 
-/// Adds the libraries of a payload, or none of them.
-pub fn restore(libraries: &Libraries, text: &[u8], policy: Policy, bounded: bool) -> CmdResult {
+/// The libraries of a payload; `bounded` in the time that their code may take.
+fn libraries_of(text: &[u8], bounded: bool) -> Result<Vec<Library>, Error> {
     let bad = || Error::general(b"DUMP payload version or checksum are wrong");
     let body = payload::body(text).ok_or_else(bad)?;
     let mut r = rdb::Reader::new(body);
@@ -244,7 +274,7 @@ pub fn restore(libraries: &Libraries, text: &[u8], policy: Policy, bounded: bool
         let text = r.string().map_err(|_| failed())?;
         found.push(Library::examine(&text, bounded).map_err(|e| Error::general(&e))?);
     }
-    libraries.restore(found, policy).map_err(|e| Error::general(&e))
+    Ok(found)
 }
 
 static STATS: Command = Command::new(

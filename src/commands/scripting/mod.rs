@@ -6,7 +6,7 @@ mod script;
 
 use super::Command;
 
-pub use function::{dump, restore};
+pub use function::dump;
 
 /// The commands of the group.
 pub const COMMANDS: &[&Command] = &[

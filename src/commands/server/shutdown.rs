@@ -72,6 +72,9 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         // What is half loaded must not take the place of what is on disk.
         plan.save = Some(false);
     }
+    if server.running.any() && plan.save != Some(false) {
+        return Err(server.running.refusal());
+    }
     tracing::warn!("User requested shutdown...");
     if begin(server, plan) {
         finish(server, plan).map_err(|_| FAILED)?;
@@ -150,7 +153,9 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
     if let Some(job) = server.snapshots.job() {
         tracing::warn!("There is a snapshot under way. Cancelling it...");
         job.cancel.store(true, Release);
-        while server.snapshots.job().is_some() {
+        // It needs the locks that a busy script keeps, and the script may be left half-way on this very thread; it ends with
+        // the server.
+        while server.snapshots.job().is_some() && !server.running.any() {
             clock::pause_us(1000);
         }
     }

@@ -29,6 +29,8 @@ pub(super) fn object(cx: &mut Ctx<'_>, key: &[u8], fast: bool) -> CmdResult {
     let now = cx.db.now;
     let tuning = cx.db.tuning();
     let (fill, compress) = (cx.config().list_max_listpack_size(), cx.config().list_compress_depth() != 0);
+    // Also one whose time is over, as long as it is there.
+    cx.db.now = 0;
     let entry = find(cx, key)?;
     let bits = entry.access();
     let mut text = format!("Value at:{:p} refcount:1 encoding:{}", entry.ptr(), entry.encoding());

@@ -6,6 +6,7 @@ use crate::commands::options::is;
 use crate::commands::persistence::{load, save};
 use crate::commands::{CmdResult, Ctx};
 use crate::resp::Error;
+use crate::script::Policy;
 
 /// `DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]`
 pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
@@ -36,7 +37,12 @@ pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
         Error::new("ERR Error trying to load the RDB dump, check server logs.")
     };
     let file = File::open(save::path(server)).map_err(|e| failed(&e))?;
-    let how = load::How { replace: merge, ..load::How::default() };
+    let libraries = match (flush, merge) {
+        (true, _) => Policy::Flush,
+        (false, true) => Policy::Replace,
+        (false, false) => Policy::Append,
+    };
+    let how = load::How { replace: merge, libraries, ..load::How::default() };
     let into = (server.keyspace, &server.metrics);
     let loaded = load::into(server, into, file, how);
     drop(announced);
