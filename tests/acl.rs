@@ -714,6 +714,51 @@ fn tools_log_in_with_a_name() {
     );
 }
 
+#[test]
+fn no_command_runs_by_a_right_that_is_gone() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let server = Server::start(&["--io-threads", "3"]);
+    let mut admin = server.connect();
+    setuser(&mut admin, "u", "~* +incr");
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for i in 0..3 {
+            let (mut c, over) = (login(&server, "u"), &over);
+            scope.spawn(move || {
+                // Short runs and long ones: what is alone goes another way than what goes in batches.
+                let n = [1, 7, 200][i];
+                let request = b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n".repeat(n);
+                while !over.load(Relaxed) {
+                    c.send_raw(&request);
+                    for _ in 0..n {
+                        let reply = c.read();
+                        assert!(matches!(reply, Value::Int(_)) || reply.text().starts_with("NOPERM"), "{reply:?}");
+                    }
+                }
+            });
+        }
+        let _ends = Ends(&over);
+        let value = |c: &mut Conn| c.run("GET n").text_or("0").parse::<u64>().unwrap();
+        for round in 0..150 {
+            let from = value(&mut admin);
+            admin.until("some work", |c| value(c) > from);
+            assert_eq!(admin.run("ACL SETUSER u -incr").text(), "OK");
+            // What was under way is through when the key's lock is free.
+            let stopped = value(&mut admin);
+            (0..20).for_each(|_| drop(admin.run("PING")));
+            let later = value(&mut admin);
+            assert_eq!(later, stopped, "round {round}");
+            assert_eq!(admin.run("ACL SETUSER u +incr").text(), "OK");
+        }
+    });
+}
+
 /// Where this table is right and Redis 7.0 is not: both are as in Valkey.
 const OTHER_CATEGORIES: [&str; 1] = ["wait"];
 const OTHER_KEYS: [&str; 1] = ["sinterstore"];

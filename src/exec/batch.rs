@@ -48,6 +48,11 @@ impl Worker {
                 at += args;
             }
             if done == before {
+                // The batch may have found, with locks in hand, that users have changed.
+                if !self.know_user(session) {
+                    self.server.keyspace.hooks.wake();
+                    return (done, Stop::Session);
+                }
                 let argc = turn.counts[done] as usize;
                 let argv: SmallVec<[&[u8]; 16]> = turn.args[at..at + argc].iter().map(|a| a.of(turn.buf)).collect();
                 let stop = self.single(session, turn, done + 1, &argv, now, out);

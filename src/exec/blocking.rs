@@ -137,15 +137,16 @@ impl Worker {
         let mut session = Session::internal(waiter.db);
         session.serving = true;
         let mut out = reply_to(waiter);
-        if let Err(e) = self.still_may(waiter, entry, &argv) {
-            self.parts().reject(&mut session, Some(entry), &e, &mut out);
-            return waiter.served(out.take_bytes());
-        }
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
         if self.denied {
             waiter.put_back();
             return self.put_off.ready.extend(waiter.keys.iter().map(|k| (waiter.db, k.clone())));
+        }
+        if let Err(e) = self.still_may(waiter, entry, &argv) {
+            self.unlock();
+            self.parts().reject(&mut session, Some(entry), &e, &mut out);
+            return waiter.served(out.take_bytes());
         }
         self.parts().call(&mut session, entry, &argv, first, now, &mut out);
         let again = session.block.take().is_some();

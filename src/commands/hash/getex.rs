@@ -10,7 +10,7 @@ use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 /// `HGETEX key [EX seconds|PX milliseconds|EXAT unix-s|PXAT unix-ms|PERSIST] FIELDS numfields field [field ...]`
 pub static HGETEX: Command = Command::new(
     Meta::new("hgetex", -5, Flags::WRITE.or(Flags::FAST), Group::Hash)
-        .keys(&[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS))])
+        .keys(&[KeySpec::one(1, KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))])
         .doc(
             "9.0.0",
             "O(N) where N is the number of fields.",
