@@ -17,7 +17,7 @@ const LAYERS: &[(&str, usize, &[&str])] = &[
     ("keyspace", 2, &[]),
     ("spec", 2, &[]),
     ("acl", 3, &[]),
-    ("clients", 3, &["acl"]),
+    ("clients", 3, &["acl", "cluster"]),
     ("cluster", 3, &[]),
     ("pubsub", 3, &["clients"]),
     ("persist", 3, &[]),

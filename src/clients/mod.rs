@@ -12,4 +12,4 @@ pub use mailbox::{Mail, Mailbox};
 pub use pause::{Pause, PauseKind};
 pub use registry::{Client, Registry, flags};
 pub use replica::{Filter, Hello, Replica, Stage};
-pub use session::{Acks, Block, Close, Follow, Multi, NullKind, Queued, ReplyMode, Session};
+pub use session::{Acks, Block, Close, Follow, Import, Multi, NullKind, Queued, ReplyMode, Session};

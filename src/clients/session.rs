@@ -8,6 +8,7 @@ use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
 use crate::acl::{Acl, User};
+use crate::cluster::transfers::Transfer;
 use crate::keyspace::{Waiter, Watch};
 use crate::spec::Flags;
 
@@ -172,6 +173,30 @@ pub struct Session {
     pub written: u64,
     /// Its commands come from a script, which began at this Unix time, µs.
     pub script: Option<i64>,
+    /// Another node sends slots over it.
+    pub import: Option<Import>,
+}
+
+/// Slots that come over a connection.
+pub struct Import {
+    /// What is known of the move.
+    pub transfer: Arc<Transfer>,
+    end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Import {
+    /// `end` runs when the connection ends.
+    pub fn new(transfer: Arc<Transfer>, end: Box<dyn FnOnce() + Send>) -> Import {
+        Import { transfer, end: Some(end) }
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            end();
+        }
+    }
 }
 
 impl Session {
@@ -208,6 +233,7 @@ impl Session {
             sync: None,
             written: 0,
             script: None,
+            import: None,
         }
     }
     /// A session without a connection, for commands that the server runs by itself.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::View;
 use super::core::{Core, Event, LinkId};
+use super::transfers::Transfers;
 
 /// The place of the cluster in a server. Empty where the server is no node of one.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub struct Cluster {
     bell: Notify,
     /// Bytes that wait to be sent, by link.
     waiting: Mutex<HashMap<LinkId, usize>>,
+    /// Moves of whole slots.
+    pub transfers: Transfers,
 }
 
 impl Cluster {

@@ -139,7 +139,9 @@ impl Worker {
         let mut out = reply_to(waiter);
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
-        if self.denied {
+        let paused = !self.denied && self.server.pause.is_set() && self.is_held_back_for(waiter, now);
+        if self.denied || paused {
+            self.unlock();
             waiter.put_back();
             return self.put_off.ready.extend(waiter.keys.iter().map(|k| (waiter.db, k.clone())));
         }
@@ -157,6 +159,14 @@ impl Worker {
             waiter.served(out.take_bytes());
         }
         self.unlock();
+    }
+
+    /// Whether a pause has begun that holds back what a blocked client waits for.
+    #[cold]
+    fn is_held_back_for(&self, waiter: &Waiter, now: i64) -> bool {
+        let pause = &self.server.pause;
+        let held = || waiter.keys.iter().any(|key| pause.holds_slot(Located::of(key).slot));
+        pause.kind(now).is_some() || pause.holds_slots(now) && held()
     }
 
     /// Whether the waiter's client may still run its command: its user may have changed since it began to wait.

@@ -62,7 +62,10 @@ impl Reach for Desk<'_> {
             w.slots.extend(keys.iter().map(|key| Located::of(key).slot));
             w.take(Locks::Slots);
             // Whoever begins a pause holds all slots before it relies on it.
-            if w.server.pause.kind(clock::now_ms()).is_none() || w.server.is_stopping() {
+            let (pause, now) = (&w.server.pause, clock::now_ms());
+            let held =
+                pause.kind(now).is_some() || pause.holds_slots(now) && w.slots.iter().any(|&s| pause.holds_slot(s));
+            if !held || w.server.is_stopping() {
                 break;
             }
             w.unlock();

@@ -75,6 +75,8 @@ pub struct Worker {
     view_version: u64,
     /// The version of the users when they were last looked at.
     acl_version: u64,
+    /// The version of the pause when it was last looked at.
+    pause_version: u64,
     /// The commands of this turn come from a stream that the state of the server does not bar.
     trusted: bool,
     /// The flags of the command that is being looked at.
@@ -114,6 +116,7 @@ impl Worker {
             view: None,
             view_version: 0,
             acl_version: 0,
+            pause_version: 0,
             trusted: false,
             flags: Flags::NONE,
             put_off: blocking::PutOff::default(),
@@ -134,6 +137,7 @@ impl Worker {
     fn look_at_state(&mut self) {
         self.gate = self.server.gate.bits();
         self.acl_version = self.server.acl.version();
+        self.pause_version = self.server.pause.version();
         self.look_at_cluster();
         self.fx.keep_expired = self.server.pause.is_set() || self.gate & bits::REPLICA != 0;
     }

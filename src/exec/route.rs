@@ -35,6 +35,8 @@ pub(super) struct Moving {
 pub(super) const DOWN: Error = Error::new("CLUSTERDOWN The cluster is down");
 /// The cluster does not work, and takes no writes.
 pub(super) const DOWN_READONLY: Error = Error::new("CLUSTERDOWN The cluster is down and only accepts read commands");
+/// To a source that goes on sending.
+const OVER: Error = Error::new("ERR This slot migration is over");
 const TRYAGAIN: Error = Error::new("TRYAGAIN Multiple keys request during rehashing of slot");
 
 /// The keys of a command or transaction, as far as routing goes.
@@ -139,6 +141,12 @@ impl Router<'_> {
             _ => add(entry, argv),
         }
         let Some(at) = wanted.slot else { return Ok(Route::Here) };
+        if let Some(import) = &session.import
+            && !wanted.crossed
+            && import.transfer.slots.contains(at)
+        {
+            return if import.transfer.is_open() { Ok(Route::Here) } else { Err(OVER) };
+        }
         let Some(owner) = view.owner(at) else { return Err(Error::new("CLUSTERDOWN Hash slot not served")) };
         if wanted.crossed {
             return Err(Error::new("CROSSSLOT Keys in request don't hash to the same slot"));

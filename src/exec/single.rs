@@ -35,6 +35,8 @@ enum Away {
     Refused(Error),
     /// Its keys are with another node.
     Elsewhere(Error),
+    /// A pause has begun.
+    Held,
 }
 
 impl Worker {
@@ -136,7 +138,7 @@ impl Worker {
             self.refuse(session, entry, &e, now, out);
             return Stop::No;
         }
-        if self.server.pause.is_set() && self.is_held_back(session, entry, now) {
+        if self.server.pause.is_set() && self.is_held_back(session, entry, argv, now) {
             return Stop::Paused;
         }
         if session.multi.is_some() && !transactions::runs_inside(meta.name) {
@@ -151,7 +153,9 @@ impl Worker {
             return Stop::No;
         }
         if meta.name == "exec" && session.multi.is_some() {
-            self.exec(session, turn, number, (entry, route), now, out);
+            if !self.exec(session, turn, number, (entry, route), now, out) {
+                return Stop::Paused;
+            }
             if self.server.registry.has_monitors() {
                 // After the commands it ran.
                 self.show(session, entry, argv);
@@ -162,16 +166,14 @@ impl Worker {
             }
             let (locks, first) = self.locks_for(session, entry, argv);
             if let Err(why) = self.enter(session, entry, argv, locks, &route, now) {
-                self.turn_away(session, entry, why, now, out);
-                return Stop::No;
+                return self.turn_away(session, entry, why, now, out);
             }
             self.parts().call(session, entry, argv, first, now, out);
             if std::mem::take(&mut self.scripts.wants_all) {
                 // A script that touches keys that it did not declare: from the start, with everything locked.
                 self.unlock();
                 if let Err(why) = self.enter(session, entry, argv, Locks::All, &route, now) {
-                    self.turn_away(session, entry, why, now, out);
-                    return Stop::No;
+                    return self.turn_away(session, entry, why, now, out);
                 }
                 self.parts().call(session, entry, argv, first, now, out);
             }
@@ -218,6 +220,10 @@ impl Worker {
                 self.unlock();
                 return Err(Away::Refused(e));
             }
+            if self.server.pause.is_set() && self.is_held_back(session, entry, argv, now) {
+                self.unlock();
+                return Err(Away::Held);
+            }
             newer = self.route(session, entry, argv).map_err(|e| {
                 self.unlock();
                 Away::Elsewhere(e)
@@ -230,11 +236,14 @@ impl Worker {
         })
     }
 
-    fn turn_away(&mut self, session: &mut Session, entry: &'static Entry, why: Away, now: i64, out: &mut Out) {
+    /// Whether the command is to come again when a pause is over.
+    fn turn_away(&mut self, session: &mut Session, entry: &'static Entry, why: Away, now: i64, out: &mut Out) -> Stop {
         match why {
             Away::Refused(e) => self.refuse(session, entry, &e, now, out),
             Away::Elsewhere(e) => self.redirect(session, entry, &e, now, out),
+            Away::Held => return Stop::Paused,
         }
+        Stop::No
     }
 
     /// Refuses a command. A refused EXEC ends the transaction, and the watches.
@@ -288,12 +297,31 @@ impl Worker {
         self.flags.any(flags) || entry.command.meta.name == "exec" && session.multi.as_ref().is_some_and(queued)
     }
 
-    fn is_held_back(&self, session: &Session, entry: &Entry, now: i64) -> bool {
-        match self.server.pause.kind(now) {
+    pub(super) fn is_held_back(&self, session: &Session, entry: &Entry, argv: &[&[u8]], now: i64) -> bool {
+        let pause = &self.server.pause;
+        let writes = || self.does(session, entry, Flags::WRITE.or(Flags::MAY_REPLICATE));
+        match pause.kind(now) {
             _ if session.internal => false,
             Some(PauseKind::All) => true,
-            Some(PauseKind::Write) => self.does(session, entry, Flags::WRITE.or(Flags::MAY_REPLICATE)),
-            None => false,
+            Some(PauseKind::Write) if writes() => true,
+            _ => pause.holds_slots(now) && writes() && self.meets_held_slot(session, entry, argv),
+        }
+    }
+
+    /// Whether a write is to a slot that is held back: one without keys is to all of them.
+    #[cold]
+    fn meets_held_slot(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> bool {
+        let meets = |entry: &Entry, argv: &[&[u8]]| match entry.command.meta.keys_of(argv) {
+            Some(keys) if !keys.is_empty() => {
+                keys.iter().any(|key| self.server.pause.holds_slot(Located::of(argv[key.index]).slot))
+            }
+            _ => entry.flags().has(Flags::WRITE),
+        };
+        match &session.multi {
+            Some(multi) if entry.command.meta.name == "exec" => {
+                multi.queue.iter().any(|q| meets(self.server.lookup.get(q.command), &slices(&q.argv)))
+            }
+            _ => meets(entry, argv),
         }
     }
 
@@ -370,6 +398,8 @@ impl Worker {
         self.gate == self.server.gate.bits()
             && self.view_version == self.server.cluster.version()
             && self.acl_version == self.server.acl.version()
+            // Whoever begins a pause relies on it once it held the locks after that.
+            && self.pause_version == self.server.pause.version()
     }
 
     #[cold]

@@ -11,7 +11,7 @@ use crate::keyspace::Located;
 use crate::resp::{Error, Out};
 
 impl Worker {
-    /// Executes the transaction of a session that has one.
+    /// Executes the transaction of a session that has one. False if a pause holds it back, all of it.
     pub(super) fn exec(
         &mut self,
         session: &mut Session,
@@ -20,15 +20,15 @@ impl Worker {
         (entry, mut route): (&'static Entry, Route),
         now: i64,
         out: &mut Out,
-    ) {
-        let Some(mut multi) = session.multi.take() else { return };
+    ) -> bool {
+        let Some(mut multi) = session.multi.take() else { return true };
         if multi.failed {
             self.end_transaction(session, now);
             let e = Error::EXECABORT;
             self.stats.command(entry.id).calls.add(1);
             self.stats.command(entry.id).failed.add(1);
             self.parts().reject(session, None, &e, out);
-            return;
+            return true;
         }
         self.slots.clear();
         self.add_watched(session);
@@ -43,21 +43,28 @@ impl Worker {
             session.multi = Some(multi);
             if let Some(e) = self.barred(session, entry) {
                 self.unlock();
-                return self.abort_exec(session, &e, now, out);
+                self.abort_exec(session, &e, now, out);
+                return true;
+            }
+            if self.server.pause.is_set() && self.is_held_back(session, entry, &[b"exec"], now) {
+                self.unlock();
+                return false;
             }
             match self.route(session, entry, &[b"exec"]) {
                 Ok(newer) => route = newer,
                 Err(e) => {
                     self.unlock();
-                    return self.redirect(session, entry, &e, now, out);
+                    self.redirect(session, entry, &e, now, out);
+                    return true;
                 }
             }
-            let Some(again) = session.multi.take() else { return };
+            let Some(again) = session.multi.take() else { return true };
             multi = again;
         }
         if let Err(e) = self.parts().settle(&route, session.db, now) {
             self.unlock();
-            return self.redirect(session, entry, &e, now, out);
+            self.redirect(session, entry, &e, now, out);
+            return true;
         }
         let expired = session.watched.iter().any(|(db, k)| self.db(*db, now).watch_expired(k, &session.watch));
         let spoilt = session.watch.is_touched() || expired;
@@ -67,7 +74,7 @@ impl Worker {
             self.unlock();
             session.publish_multi();
             out.null_array();
-            return;
+            return true;
         }
         session.deny_blocking = true;
         self.fx.in_transaction = true;
@@ -99,6 +106,7 @@ impl Worker {
         }
         session.publish_multi();
         self.stats.command(entry.id).calls.add(1);
+        true
     }
 
     /// EXEC is refused: the transaction is gone.

@@ -217,6 +217,13 @@ impl Replication {
             self.alone_since.store(now, Release);
         }
     }
+    /// Somebody who is no replica has read the log and needs it no more.
+    pub fn log_unused(&self, now: i64) {
+        let peers = self.peers.read();
+        if peers.is_empty() {
+            self.alone_since.store(now, Release);
+        }
+    }
     /// Whether none is there, and since when (unix ms; 0: never was).
     pub fn alone_since(&self) -> Option<i64> {
         self.peers.read().is_empty().then(|| self.alone_since.load(Acquire))

@@ -220,14 +220,10 @@ struct Cut {
     readers: Vec<ReaderId>,
 }
 
-/// At the cut: the log begins, if it is not there, and every replica gets its place in it.
+/// At the cut: the log begins, and every replica gets its place in it.
 fn cut(server: &Server, n: usize) -> Cut {
     let repl = &server.repl;
-    if repl.log.start() && !repl.link.is_replica() {
-        // Nobody has counted what was written up to now.
-        repl.new_history();
-    }
-    role::review_log(server);
+    role::begin_log(server);
     Cut { id: repl.ids().current, offset: repl.log.end(), readers: (0..n).map(|_| repl.log.reader_at_end()).collect() }
 }
 

@@ -1,6 +1,7 @@
 //! A server of its own for each test, and a client that shows replies as they came.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod cluster;
 pub mod nodes;
 
 use std::io::{BufRead, BufReader, Read, Write};

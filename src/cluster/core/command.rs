@@ -92,6 +92,9 @@ pub enum Command {
     },
     /// These slots were received as a whole, with everything in them: they belong to this node, under a new epoch.
     ClaimSlots(SlotSet),
+    /// These slots are this node's, and another may think that they are its own since the last epoch: this node's claim is
+    /// made to outrank that.
+    ReclaimSlots(SlotSet),
     /// BUMPEPOCH.
     BumpEpoch,
     /// SET-CONFIG-EPOCH.
@@ -247,6 +250,7 @@ impl Core {
             Command::FlushSlots => self.flush_slots(keys),
             Command::SetSlot { slot, action, from_primary } => self.set_slot(slot, &action, from_primary, keys),
             Command::ClaimSlots(slots) => self.claim_slots(&slots),
+            Command::ReclaimSlots(slots) => self.reclaim_slots(&slots),
             Command::BumpEpoch => {
                 let word = if self.bump_epoch() { "BUMPED" } else { "STILL" };
                 Ok(Reply::Status(format!("{word} {}", self.nodes[ME].config_epoch)))

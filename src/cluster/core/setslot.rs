@@ -127,4 +127,18 @@ impl Core {
         self.todo.state = true;
         Ok(Reply::Ok)
     }
+
+    /// Nobody else may have these slots, which are this node's: another node may have taken them under the next epoch and
+    /// told nobody.
+    pub(super) fn reclaim_slots(&mut self, slots: &SlotSet) -> Result<Reply, Error> {
+        if slots.iter().any(|slot| self.nodes.owner(slot) != Some(ME)) {
+            return Err("ERR I'm not the owner of these slots".into());
+        }
+        let greatest = self.nodes.iter().map(|(_, node)| node.config_epoch).max().unwrap_or(0);
+        self.current_epoch = self.current_epoch.max(greatest) + 1;
+        self.bump_epoch();
+        self.save_durably();
+        self.broadcast_pong(Audience::All);
+        Ok(Reply::Ok)
+    }
 }

@@ -62,10 +62,15 @@ pub static COUNT_FAILURE_REPORTS: Command = Command::new(
 .scope(Scope::Own);
 
 /// What the state machine asks of the data, counted before: no slot is locked while it works.
-struct Counted {
+pub struct Counted {
     total: u64,
     slot: Option<u16>,
     keys: u64,
+}
+
+impl Counted {
+    /// For orders that do not look at the data.
+    pub const NOTHING: Counted = Counted { total: 0, slot: None, keys: 0 };
 }
 
 impl Keys for Counted {
@@ -73,7 +78,7 @@ impl Keys for Counted {
         self.total
     }
     fn in_slot(&self, slot: u16) -> u64 {
-        debug_assert_eq!(Some(slot), self.slot, "only SETSLOT asks, for its slot");
+        debug_assert!(self.slot.is_none_or(|counted| counted == slot), "only SETSLOT asks, for its slot");
         self.keys
     }
 }

@@ -118,7 +118,8 @@ fn flush(server: &'static Server) {
     server.keyspace.hooks.wake();
 }
 
-fn lose(server: &'static Server, slots: SlotSet) {
+/// Removes what is here of slots that are not this shard's, on a thread.
+pub fn lose(server: &'static Server, slots: SlotSet) {
     let work = move || {
         let removed = keys::remove(server, &slots);
         if removed > 0 {

@@ -6,7 +6,8 @@ use crate::base::slot::SLOTS;
 use crate::cluster::SlotSet;
 use crate::commands::options;
 use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
-use crate::keyspace::{Db, Effects, Located, notify};
+use crate::keyspace::{Db, Effects, Held, Located, notify};
+use crate::metrics::stats::Spare;
 use crate::resp::Error;
 use crate::spec::Flags;
 
@@ -84,63 +85,79 @@ fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+/// Works on slots, one at a time, on a thread that serves no client.
+pub struct Hands {
+    /// The server.
+    pub server: &'static Server,
+    counters: Spare<'static>,
+    held: Held,
+    fx: Effects,
+}
+
+impl Hands {
+    /// For the calling thread.
+    pub fn new(server: &'static Server) -> Hands {
+        let mut held = server.keyspace.held();
+        held.set_patient(true);
+        Hands { server, counters: server.metrics.spare(), held, fx: Effects::default() }
+    }
+    /// Runs `work` on the database `index` under the lock of a slot. What it changes is logged, no notification leaves.
+    pub fn with<R>(&mut self, slot: u16, index: usize, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let Hands { server, counters, held, fx } = self;
+        held.lock(&mut [slot]);
+        fx.logging = server.keyspace.hooks.logging();
+        fx.notify_mask = 0;
+        let (now, stats, tuning) = (clock::now_ms(), counters.stats, server.tuning());
+        let result = work(&mut Db::new(server.keyspace, held, index, now, fx, stats, tuning, Located::NONE));
+        fx.log.close_group();
+        let logs = !fx.log.is_empty();
+        if logs {
+            server.keyspace.hooks.append(&mut fx.log);
+        }
+        held.unlock();
+        fx.events.clear();
+        if logs {
+            server.keyspace.hooks.wake();
+        }
+        result
+    }
+}
+
 /// How many keys go under one lock.
 const STEP: usize = 256;
 
 /// Removes the keys of slots that went to another node, a few at a time. Replicas and the append-only file hear of it.
 /// How many there were. No slots are held.
 pub fn remove(server: &'static Server, slots: &SlotSet) -> u64 {
-    let counters = server.metrics.spare();
-    let mut held = server.keyspace.held();
-    let mut fx = Effects::default();
+    let mut hands = Hands::new(server);
     let mut removed = 0;
     for slot in slots.iter() {
         for index in 0..server.keyspace.databases() {
-            let mut left = true;
-            while left {
-                held.lock(&mut [slot]);
-                // It may have come back meanwhile.
-                left = server.cluster.view().is_some_and(|view| !view.is_my_shards(slot));
-                fx.logging = server.keyspace.hooks.logging();
-                fx.notify_mask = 0;
-                let now = clock::now_ms();
-                let mut db = Db::new(
-                    server.keyspace,
-                    &mut held,
-                    index,
-                    now,
-                    &mut fx,
-                    counters.stats,
-                    server.tuning(),
-                    Located::NONE,
-                );
-                let mut names = Vec::new();
-                if left && db.is_used() {
-                    let mut pos = 0;
-                    while names.len() < STEP {
-                        pos = db.scan_slot_raw(slot, pos, |e| names.push(e.key().to_vec()));
-                        if pos == 0 {
-                            break;
-                        }
-                    }
-                }
-                left = names.len() >= STEP;
-                for name in &names {
-                    db.delete(name, true);
-                    db.effect(&[b"DEL", name]);
-                    db.notify(notify::GENERIC, "del", name);
-                    db.modified(name, 1);
-                    removed += 1;
-                }
-                fx.log.close_group();
-                if !fx.log.is_empty() {
-                    server.keyspace.hooks.append(&mut fx.log);
-                }
-                held.unlock();
-                fx.events.clear();
-                server.keyspace.hooks.wake();
-            }
+            while hands.with(slot, index, |db| remove_some(server, db, slot, &mut removed)) {}
         }
     }
     removed
+}
+
+/// True if there are more.
+fn remove_some(server: &Server, db: &mut Db<'_>, slot: u16, removed: &mut u64) -> bool {
+    // It may have come back meanwhile.
+    if !db.is_used() || server.cluster.view().is_none_or(|view| view.is_my_shards(slot)) {
+        return false;
+    }
+    let (mut names, mut pos) = (Vec::new(), 0);
+    while names.len() < STEP {
+        pos = db.scan_slot_raw(slot, pos, |e| names.push(e.key().to_vec()));
+        if pos == 0 {
+            break;
+        }
+    }
+    for name in &names {
+        db.delete(name, true);
+        db.effect(&[b"DEL", name]);
+        db.notify(notify::GENERIC, "del", name);
+        db.modified(name, 1);
+        *removed += 1;
+    }
+    names.len() >= STEP
 }

@@ -8,6 +8,7 @@ pub mod events;
 pub mod keys;
 pub mod look;
 mod slots;
+pub mod transfer;
 
 use std::sync::Arc;
 
@@ -51,6 +52,7 @@ pub static CLUSTER: Command = Command::container(
         &change::ADDSLOTS,
         &change::ADDSLOTSRANGE,
         &change::BUMPEPOCH,
+        &transfer::CANCELSLOTMIGRATIONS,
         &change::COUNT_FAILURE_REPORTS,
         &keys::COUNTKEYSINSLOT,
         &change::DELSLOTS,
@@ -59,11 +61,13 @@ pub static CLUSTER: Command = Command::container(
         &change::FLUSHSLOTS,
         &change::FORGET,
         &keys::GETKEYSINSLOT,
+        &transfer::GETSLOTMIGRATIONS,
         &HELP,
         &look::INFO,
         &look::KEYSLOT,
         &look::LINKS,
         &change::MEET,
+        &transfer::MIGRATESLOTS,
         &look::MYID,
         &look::MYSHARDID,
         &look::NODES,
@@ -76,6 +80,7 @@ pub static CLUSTER: Command = Command::container(
         &slots::SHARDS,
         &look::SLAVES,
         &slots::SLOTS,
+        &transfer::SYNCSLOTS,
     ],
 );
 
@@ -92,6 +97,8 @@ static HELP: Command = Command::new(
                 "    Take ranges of slots that have no owner.",
                 "BUMPEPOCH",
                 "    Move this node's configuration epoch forward.",
+                "CANCELSLOTMIGRATIONS",
+                "    Give up all moves of slots away from this node.",
                 "COUNT-FAILURE-REPORTS <node-id>",
                 "    Return how many nodes report that <node-id> does not answer.",
                 "COUNTKEYSINSLOT <slot>",
@@ -108,6 +115,8 @@ static HELP: Command = Command::new(
                 "    Remove a node from the cluster.",
                 "GETKEYSINSLOT <slot> <count>",
                 "    Return the names of up to <count> keys in <slot>.",
+                "GETSLOTMIGRATIONS",
+                "    Return the moves of slots that are under way or were.",
                 "INFO",
                 "    Return the state of the cluster.",
                 "KEYSLOT <key>",
@@ -116,6 +125,8 @@ static HELP: Command = Command::new(
                 "    Return the connections of the cluster bus.",
                 "MEET <ip> <port> [<bus-port>]",
                 "    Take a node into the cluster.",
+                "MIGRATESLOTS SLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...] NODE <node-id> [...]",
+                "    Move slots with their keys to other nodes, at once.",
                 "MYID",
                 "    Return this node's id.",
                 "MYSHARDID",

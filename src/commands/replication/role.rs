@@ -120,6 +120,15 @@ pub fn review_log(server: &Server) {
     server.keyspace.hooks.set_logging(for_replicas || server.repl.log.has_file());
 }
 
+/// Begins to keep the log of what is done, if that is not the case, for one more reader. All slots are held.
+pub fn begin_log(server: &Server) {
+    if server.repl.log.start() && !server.repl.link.is_replica() {
+        // Nobody has counted what was written up to now.
+        server.repl.new_history();
+    }
+    review_log(server);
+}
+
 /// Says whether the link to the primary is in step; how stale a replica is decides what it answers.
 pub fn set_link_state(server: &Server, state: LinkState) {
     let link = &server.repl.link;

@@ -57,6 +57,10 @@ rows! {
     "cluster-preferred-endpoint-type": Enum(ENDPOINT), = "ip", MUTABLE, cluster_preferred_endpoint_type -> u8;
     /// Nodes to meet, as host:port or host:port@busport with commas between; names are looked up again and again.
     "cluster-seeds": Text(seeds), = "", MUTABLE | OMIT_EMPTY, cluster_seeds -> Vec<u8>;
+    /// How many moves of slots that are over CLUSTER GETSLOTMIGRATIONS remembers.
+    "cluster-slot-migration-log-max-len": Int(0, I32), = "1000", MUTABLE, cluster_slot_migration_log_max_len -> usize;
+    /// Milliseconds for which writes to slots may be held back while another node takes them.
+    "cluster-manual-failover-timeout": Int(1, I32), = "5000", MUTABLE, cluster_manual_failover_timeout -> i64;
     /// Count traffic by slot.
     "cluster-slot-stats-enabled": Bool, = "no", MUTABLE | DORMANT;
 }

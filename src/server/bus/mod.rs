@@ -56,6 +56,7 @@ pub fn settings(config: &Config) -> Settings {
         require_full_coverage: config.cluster_require_full_coverage(),
         replica_no_failover: config.cluster_replica_no_failover(),
         blacklist_ttl: config.cluster_blacklist_ttl(),
+        manual_failover_timeout: config.cluster_manual_failover_timeout(),
         repl_ping_period: config.repl_ping_replica_period() as i64,
         port: config.port(),
         bus_port: config.cluster_port(),

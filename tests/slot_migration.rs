@@ -1,0 +1,233 @@
+//! CLUSTER MIGRATESLOTS: whole slots change their owner while clients write, and every failure leaves one owner.
+
+mod support;
+
+use dunlin::base::clock;
+use dunlin::base::slot::key_slot;
+use support::Conn;
+use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, wait};
+
+/// Three primaries.
+fn three() -> Vec<Node> {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    nodes
+}
+
+/// The newest migration that a node tells of, as names and values.
+fn newest(node: &Node) -> Vec<(String, String)> {
+    let reply = node.server.connect().run("CLUSTER GETSLOTMIGRATIONS");
+    let Some(first) = reply.items().first() else { return Vec::new() };
+    first.texts().chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+fn field(node: &Node, name: &str) -> String {
+    newest(node).into_iter().find(|(n, _)| n == name).map(|(_, v)| v).unwrap_or_default()
+}
+
+fn state(node: &Node) -> String {
+    field(node, "state")
+}
+
+fn succeeds(source: &Node) {
+    wait("the end of the migration", || {
+        let state = state(source);
+        assert!(!["failed", "cancelled"].contains(&&state[..]), "{:?}", newest(source));
+        state == "success"
+    });
+}
+
+/// One key of each type, all in one slot.
+fn all_types(conn: &mut Conn, tag: &str) {
+    for line in [
+        "SET {T}string value",
+        "SET {T}int 42",
+        "SET {T}later v EX 1000",
+        "RPUSH {T}list a b c",
+        "SADD {T}set a b c",
+        "SADD {T}ints 1 2 3",
+        "ZADD {T}zset 1 a 2 b",
+        "HSET {T}hash f v g w",
+        "XADD {T}stream 1-1 f v",
+        "XGROUP CREATE {T}stream group 0",
+        "PFADD {T}hll a b c",
+        "SETBIT {T}bits 100 1",
+        "GEOADD {T}geo 13.4 52.5 berlin",
+    ] {
+        let reply = conn.run(&line.replace("{T}", &format!("{{{tag}}}:")));
+        assert!(!reply.is_error(), "{line}: {}", reply.text());
+    }
+}
+
+fn names(node: &Node, slot: u16) -> Vec<String> {
+    let mut names = node.server.connect().run(&format!("CLUSTER GETKEYSINSLOT {slot} 1000")).texts();
+    names.sort();
+    names
+}
+
+#[test]
+fn slots_move_with_all_that_is_in_them_while_clients_write() {
+    let nodes = three();
+    let all: Vec<&Node> = nodes.iter().collect();
+    let replica = Node::ours();
+    cli(&["add-node", &replica.at(), &nodes[0].at(), "--cluster-slave", "--cluster-master-id", &nodes[1].id()]);
+    let mut with_replica = all.clone();
+    with_replica.push(&replica);
+    agree(&with_replica);
+    replicas_are_linked(&[&replica]);
+
+    // Some value of every type, in a slot of the first node.
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    let slot = key_slot(tag.as_bytes());
+    all_types(&mut nodes[0].server.connect(), &tag);
+    let before = names(&nodes[0], slot);
+    let dump = |node: &Node, key: &str| node.run(&format!("DUMP {key}"));
+    let dumps: Vec<String> = before.iter().map(|key| dump(&nodes[0], key)).collect();
+
+    let load = Load::start(nodes[0].port());
+    load.more(2000);
+    for (from, to, first, last) in [(0, 1, 0, 5460), (1, 2, 0, 3000), (2, 0, 0, 3000), (1, 0, 3001, 5460)] {
+        let reply = nodes[from].run(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE {first} {last} NODE {}", nodes[to].id()));
+        assert_eq!(reply, "OK");
+        succeeds(&nodes[from]);
+        assert_eq!(field(&nodes[from], "operation"), "EXPORT");
+        let operation = |node: &Node| (field(node, "operation"), state(node), field(node, "slot_ranges"));
+        assert_eq!(operation(&nodes[to]), ("IMPORT".to_owned(), "success".to_owned(), format!("{first}-{last}")));
+        load.more(500);
+        if from == 0 {
+            // A primary that gave its last slot away follows the taker, as with SETSLOT.
+            agree(&with_replica);
+            assert_eq!(names(&nodes[1], slot), before);
+            let now: Vec<String> = before.iter().map(|key| dump(&nodes[1], key)).collect();
+            assert_eq!(now, dumps);
+            nodes[0].run("CLUSTER REPLICATE NO ONE");
+            nodes[0].server.connect().until("a primary", |c| c.run("ROLE").items()[0].text() == "master");
+            agree(&with_replica);
+        }
+    }
+    agree(&with_replica);
+    assert_eq!(names(&nodes[0], slot), before);
+    wait("the removal of what is elsewhere", || names(&nodes[1], slot).is_empty() && names(&nodes[2], slot).is_empty());
+    load.end(nodes[0].port());
+    // The replica of a node that received and gave away has what its primary has.
+    let digest = |node: &Node| node.run("DEBUG DIGEST");
+    wait("equal data", || digest(&replica) == digest(&nodes[1]));
+}
+
+#[test]
+fn what_cannot_be_moved_is_refused() {
+    let nodes = three();
+    let (me, other) = (nodes[0].id(), nodes[1].id());
+    let ask = |line: &str| nodes[0].run(&format!("CLUSTER MIGRATESLOTS {line}"));
+    assert_eq!(ask(&format!("SLOTSRANGE 0 9 NODE {me}")), "ERR Target node can not be this node");
+    assert_eq!(ask(&format!("SLOTSRANGE 16383 16383 NODE {other}")), "ERR Slot 16383 is not served by this node");
+    assert_eq!(
+        ask(&format!("SLOTSRANGE 0 9 NODE {}", "a".repeat(40))),
+        format!("ERR Unknown node name: {}", "a".repeat(40))
+    );
+    assert_eq!(
+        ask(&format!("SLOTSRANGE 9 0 NODE {other}")),
+        "ERR start slot number 9 is greater than end slot number 0"
+    );
+    assert_eq!(nodes[0].run("CLUSTER CANCELSLOTMIGRATIONS"), "ERR No migrations ongoing");
+    assert_eq!(nodes[0].run(&format!("CLUSTER SETSLOT 5 MIGRATING {other}")), "OK");
+    assert_eq!(ask(&format!("SLOTSRANGE 0 9 NODE {other}")), "ERR Slot 5 is being migrated by CLUSTER SETSLOT");
+    // What only nodes say.
+    let name = "b".repeat(40);
+    let sync = |line: &str| nodes[1].run(&format!("CLUSTER SYNCSLOTS {line}"));
+    assert_eq!(sync("NONSENSE"), "ERR syntax error");
+    assert_eq!(sync(&format!("ESTABLISH SOURCE {me} NAME {name} SLOTSRANGE 1 2 3")), "ERR syntax error");
+    assert_eq!(
+        sync(&format!("ESTABLISH SOURCE {me} NAME {name} SLOTSRANGE 16383 16383")),
+        "ERR Slot 16383 does not belong to the source node"
+    );
+    assert_eq!(sync(&format!("FAILOVER NAME {name}")), "ERR No such slot migration on this connection");
+    let single = support::Server::start(&[]);
+    let text = single.connect().run("CLUSTER MIGRATESLOTS SLOTSRANGE 0 1 NODE x").text();
+    assert_eq!(text, "ERR This instance has cluster support disabled");
+}
+
+/// A connection that establishes an import by hand may write to these slots alone, and what it wrote goes with it.
+#[test]
+fn what_was_received_is_removed_when_the_source_is_gone() {
+    let nodes = three();
+    let (source, target) = (&nodes[0], &nodes[1]);
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    let slot = key_slot(tag.as_bytes());
+    let other = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) > 12000).unwrap();
+    let mut conn = target.server.connect();
+    let name = "c".repeat(40);
+    let line = format!("CLUSTER SYNCSLOTS ESTABLISH SOURCE {} NAME {name} SLOTSRANGE {slot} {slot}", source.id());
+    assert_eq!(conn.run(&line).text(), "OK");
+    assert_eq!(target.run(&line), format!("ERR Slot {slot} is being migrated already"));
+    assert_eq!(conn.run(&format!("SET {tag} arrived")).text(), "OK");
+    assert!(conn.run(&format!("SET {other} x")).text().starts_with("MOVED"));
+    // To others the key is still the source's.
+    assert!(target.run(&format!("GET {tag}")).starts_with("MOVED"));
+    assert_eq!(names(target, slot).join(" "), tag);
+    drop(conn);
+    wait("the removal of what was received", || names(target, slot).is_empty());
+    assert_eq!(
+        (state(target), field(target, "message")),
+        ("failed".to_owned(), "The source ended the connection".to_owned())
+    );
+    assert_eq!(source.run(&format!("SET {tag} here")), "OK");
+}
+
+/// Slots with much in them, so that there is time to do something in between.
+fn fill(node: &Node, bytes: usize) {
+    let mut conn = node.server.connect();
+    let value = "x".repeat(10_000);
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    for n in 0..bytes / value.len() {
+        assert_eq!(conn.run(&format!("SET {{{tag}}}:{n} {value}")).text(), "OK");
+    }
+}
+
+#[test]
+fn a_move_can_be_given_up_and_a_target_that_dies_leaves_the_slots_where_they_are() {
+    let nodes = three();
+    fill(&nodes[0], 20_000_000);
+    let load = Load::start(nodes[0].port());
+    load.more(1000);
+    let ask = format!("CLUSTER MIGRATESLOTS SLOTSRANGE 0 5000 NODE {}", nodes[1].id());
+    let mut conn = nodes[0].server.connect();
+    conn.send(
+        &["CLUSTER MIGRATESLOTS SLOTSRANGE 0 5000 NODE", &nodes[1].id()]
+            .join(" ")
+            .split(' ')
+            .map(str::as_bytes)
+            .collect::<Vec<_>>(),
+    );
+    conn.send(&[b"CLUSTER", b"CANCELSLOTMIGRATIONS"]);
+    assert_eq!((conn.read().text(), conn.read().text()), ("OK".to_owned(), "OK".to_owned()));
+    wait("the end", || state(&nodes[0]) == "cancelled");
+    wait("the removal", || nodes[1].run("CLUSTER COUNTKEYSINSLOT 1").parse() == Ok(0));
+    load.more(500);
+
+    let owner = |node: &Node| picture(&nodes[2])[&node.id()].3.join(" ");
+    assert_eq!(owner(&nodes[0]), "0-5460");
+
+    // The target is stopped: it answers nothing, and is given up. The source serves on.
+    wait("the removal of the first try", || nodes[1].server.connect().run("DBSIZE").int() < 400);
+    load.end(nodes[0].port());
+    nodes.iter().for_each(|n| drop(n.run("CONFIG SET cluster-require-full-coverage no")));
+    nodes[1].server.signal("STOP");
+    assert_eq!(nodes[0].run(&ask), "OK");
+    wait("the end", || state(&nodes[0]) == "failed");
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    assert_eq!(nodes[0].run(&format!("SET {tag} written")), "OK");
+    nodes[1].server.signal("CONT");
+    agree(&nodes.iter().collect::<Vec<_>>());
+    assert_eq!(owner(&nodes[0]), "0-5460");
+    // And then it works.
+    let load = Load::start(nodes[0].port());
+    wait("a second try", || nodes[0].run(&ask) == "OK");
+    let start = clock::mono_ns();
+    succeeds(&nodes[0]);
+    println!("20 MB moved in {} ms", (clock::mono_ns() - start) / 1_000_000);
+    load.more(500);
+    load.end(nodes[0].port());
+}
