@@ -45,7 +45,11 @@ fn carry(server: &'static Server, event: Event) {
             follow(server, Primary { host: ip, port }, full_sync);
         }
         Event::FlushAll => flush(server),
-        Event::SlotsLost(slots) => lose(server, slots),
+        Event::SlotsLost(slots) => {
+            // Whoever removes their keys looks whether they are still lost.
+            publish_view(server);
+            lose(server, slots);
+        }
         Event::ChannelsLost(slots) => {
             server.pubsub.end_shard(|channel| slots.contains(slot::key_slot(channel)));
             redirect_blocked(server, &slots);

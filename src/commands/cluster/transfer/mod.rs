@@ -31,7 +31,7 @@ pub static MIGRATESLOTS: Command = Command::new(
 .scope(Scope::Own);
 /// <https://valkey.io/commands/cluster-getslotmigrations/>
 pub static GETSLOTMIGRATIONS: Command = Command::new(
-    meta("cluster|getslotmigrations", 2, ADMIN)
+    meta("cluster|getslotmigrations", 2, ADMIN.or(Flags::LOADING))
         .doc("9.0.0", "O(N) where N is the number of moves.", "Tells of moves of slots, under way and over.")
         .tips(UNSTEADY),
     list,
