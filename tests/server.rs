@@ -354,3 +354,19 @@ fn killed_connections_make_room_for_others() {
         others.iter_mut().for_each(|other| assert_eq!(other.try_read(), None));
     }
 }
+
+/// It was a map, which redis-py could not read.
+#[test]
+fn numbers_of_subscribers_are_an_array_in_resp3_too() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    assert!(!c.run("HELLO 3").is_error());
+    for command in ["NUMSUB", "SHARDNUMSUB"] {
+        let reply = c.run(&format!("PUBSUB {command} a b"));
+        assert_eq!(reply, Value::Array(vec![bulk("a"), Value::Int(0), bulk("b"), Value::Int(0)]));
+    }
+}
+
+fn bulk(text: &str) -> Value {
+    Value::Bulk(text.as_bytes().to_vec())
+}

@@ -80,27 +80,31 @@ fn getuser(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let passwords = user.passwords();
     out.array(passwords.len());
     passwords.for_each(|hash| out.bulk(hash.as_bytes()));
-    describe(out, user.root());
+    let root = fields(user.root());
+    root[..3].iter().for_each(|field| pair(out, field));
     out.bulk(b"selectors");
     out.array(user.selectors.len() - 1);
     for selector in &user.selectors[1..] {
         out.map(4);
-        describe(out, selector);
+        fields(selector).iter().for_each(|field| pair(out, field));
     }
+    // In its place before the selectors it would move these, which clients of RESP2 look for by number.
+    pair(out, &root[3]);
     Ok(())
 }
 
-fn describe(out: &mut Out, selector: &Selector) {
-    let texts = [
+fn pair(out: &mut Out, (name, text): &(&str, Vec<u8>)) {
+    out.bulk(name.as_bytes());
+    out.bulk(text);
+}
+
+fn fields(selector: &Selector) -> [(&'static str, Vec<u8>); 4] {
+    [
         ("commands", selector.commands_text()),
         ("keys", selector.keys_text()),
         ("channels", selector.channels_text()),
         ("databases", selector.databases_text().into_bytes()),
-    ];
-    for (name, text) in texts {
-        out.bulk(name.as_bytes());
-        out.bulk(&text);
-    }
+    ]
 }
 
 /// <https://valkey.io/commands/acl-list/>

@@ -29,7 +29,7 @@ static NUMSUB: Command = Command::new(
         "Returns the number of subscribers of channels.",
     ),
     |cx, args| {
-        cx.out.map(args.len() - 2);
+        cx.out.array((args.len() - 2) * 2);
         for channel in &args[2..] {
             cx.out.bulk(channel);
             cx.out.len_int(cx.server.pubsub.subscribers(channel));
@@ -60,7 +60,7 @@ static SHARDNUMSUB: Command = Command::new(
         "Returns the number of subscribers of shard channels.",
     ),
     |cx, args| {
-        cx.out.map(args.len() - 2);
+        cx.out.array((args.len() - 2) * 2);
         for channel in &args[2..] {
             cx.out.bulk(channel);
             cx.out.len_int(cx.server.pubsub.shard_subscribers(channel));
