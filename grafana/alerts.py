@@ -115,7 +115,7 @@ ALERTS = [
     alert("DunlinLoginsFail", "increase(dunlin_auth_denied_total[5m]) > 50", 0, "warning",
           "Many log-ins at {{ $labels.instance }} fail", "{{ $value | humanize }} failed log-ins in five minutes.",
           "A client has an old password, or somebody tries passwords.",
-          "`ACL LOG` (where there is one) and the log name addresses. Close the port to strangers.",
+          "`ACL LOG` names user and address. Close the port to strangers.",
           {series("dunlin_auth_denied_total"): "0+60x60"}, {series("dunlin_auth_denied_total"): "7x60"}),
     alert("DunlinSlotLockWait", "rate(dunlin_slot_lock_wait_seconds_total[5m]) > 0.3", 10, "warning",
           "Workers of {{ $labels.instance }} wait for each other", "Waits for locked slots take {{ $value | humanizePercentage }} of a core.",

@@ -8,6 +8,8 @@ use super::check::Reason;
 
 /// Entries closer than this may be one, ms.
 const NEAR_MS: i64 = 60_000;
+/// So many bytes of a name are kept: a key can be long.
+const SHOWN: usize = 1024;
 /// How many of the newest entries are looked through for a similar one.
 const LOOK: usize = 10;
 
@@ -71,7 +73,11 @@ pub struct Log {
 
 impl Log {
     /// Adds an event that happened at `now` (unix ms), and forgets what is more than `max` entries.
-    pub fn add(&self, event: Event, now: i64, max: usize) {
+    pub fn add(&self, mut event: Event, now: i64, max: usize) {
+        for name in [&mut event.object, &mut event.user] {
+            name.truncate(SHOWN);
+            name.shrink_to_fit();
+        }
         let mut guard = self.entries.lock();
         let (entries, next) = &mut *guard;
         if max == 0 {
@@ -139,6 +145,14 @@ mod tests {
         assert_eq!(shown(&log), [("a".into(), 1, 2), ("a".into(), 2, 0), ("b".into(), 1, 1)]);
         log.add(Event { context: Context::Lua, ..event("a") }, 120_002, 128);
         assert_eq!(log.newest(10).len(), 4);
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let log = Log::default();
+        log.add(event(&"k".repeat(1 << 20)), 0, 128);
+        log.add(event(&"k".repeat(2 << 20)), 0, 128);
+        assert_eq!((log.newest(9).len(), log.newest(1)[0].event.object.len()), (1, 1024));
     }
 
     #[test]

@@ -78,6 +78,20 @@ fn requests(server: &Server, page: &mut Page) {
         sum(|t| &t.query_limit_disconnections),
     );
     page.counter("dunlin_auth_denied_total", "Failed authentications.", sum(|t| &t.auth_denied));
+    page.metric(
+        "dunlin_acl_denied_total",
+        Kind::Counter,
+        "Commands that their user may not run, by what it may not use.",
+    );
+    let denied = [
+        ("command", sum(|t| &t.command_denied)),
+        ("key", sum(|t| &t.key_denied)),
+        ("channel", sum(|t| &t.channel_denied)),
+        ("database", sum(|t| &t.database_denied)),
+    ];
+    for (reason, n) in denied {
+        page.sample(&[("reason", reason)], n);
+    }
     page.counter(
         "dunlin_evicted_clients_total",
         "Clients closed because of maxmemory-clients.",
