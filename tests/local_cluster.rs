@@ -215,3 +215,54 @@ fn nodes_meet_by_their_seeds_and_leave_alone_whom_somebody_forgot() {
         assert!(!server.connect().run("CLUSTER NODES").text().contains(&name));
     }
 }
+
+fn run_cluster(args: &[&str]) -> (bool, String) {
+    let out = dunlin().arg("cluster").args(args).output().unwrap();
+    (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+}
+
+/// The slots that nodes have in the table of `status`, by port.
+fn slots_of(table: &str, port: u16) -> usize {
+    let line = table.lines().find(|line| line.contains(&format!("127.0.0.1:{port} "))).unwrap();
+    line.split_whitespace().nth(4).unwrap().parse().unwrap()
+}
+
+#[test]
+fn rebalance_shares_slots_out_by_weight_keys_and_operations() {
+    let dir = TempDir::new();
+    let port = free_ports(3);
+    let mut local = Local::start(&dir, port, &["--nodes", "3", "--replicas", "0"]);
+    local.until_says("Ctrl-C stops it.");
+    let at = format!("127.0.0.1:{port}");
+    let (ok, said) = run_cluster(&["rebalance", &at]);
+    assert!(ok && said.contains("Nothing is to be moved"), "{said}");
+    // Many keys in the slots of the first node.
+    for n in 0..3000 {
+        let tag = format!("{{t{n}}}");
+        if dunlin::base::slot::key_slot(tag.as_bytes()) < 5000 {
+            assert_eq!(Conn::open(port).run(&format!("SET {tag} x")).text(), "OK");
+        }
+    }
+    let heavy = format!("127.0.0.1:{}=2", port + 2);
+    let (ok, said) = run_cluster(&["rebalance", &at, "--weight", &heavy, "--dry-run"]);
+    assert!(ok && said.contains("A dry run: nothing was moved."), "{said}");
+    assert_eq!(slots_of(&local.status().1, port), 5461);
+    let (ok, said) = run_cluster(&["rebalance", &at, "--weight", &heavy, "--batch", "500", "--pause", "1"]);
+    assert!(ok && said.contains("Done: "), "{said}");
+    let (ok, table) = local.status();
+    assert!(ok && slots_of(&table, port + 2).abs_diff(8192) < 5, "{table}");
+
+    let (ok, said) = run_cluster(&["rebalance", &at, "--by", "keys"]);
+    assert!(ok && said.contains("Done: "), "{said}");
+    let keys: Vec<i64> = (port..port + 3).map(|port| Conn::open(port).run("DBSIZE").int()).collect();
+    let mean = keys.iter().sum::<i64>() / 3;
+    assert!(keys.iter().all(|n| (n - mean).abs() * 10 < mean), "{keys:?}");
+    let (ok, said) = run_cluster(&["rebalance", &at, "--by", "ops", "--sample", "1", "--dry-run"]);
+    assert!(ok, "{said}");
+    assert_eq!(Conn::open(port).config("cluster-slot-stats-enabled"), "no");
+    let (ok, said) = run_cluster(&["rebalance", &at, "--by", "bytes"]);
+    assert!(ok, "{said}");
+    for wrong in [["--weight", "nobody=1"], ["--weight", "x"], ["--by", "luck"], ["--batch", "0"]] {
+        assert!(!run_cluster(&["rebalance", &at, wrong[0], wrong[1]]).0, "{wrong:?}");
+    }
+}

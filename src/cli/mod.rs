@@ -1,10 +1,12 @@
 //! `dunlin cluster ...`: a local cluster from one command, and what an operator does with a cluster.
 //!
-//! [`start`] runs the nodes of a local cluster and [`form`] makes a cluster of them; [`status`] shows one. They speak to
+//! [`start`] runs the nodes of a local cluster and [`form`] makes a cluster of them; [`status`] shows one, [`rebalance`] moves its slots. They speak to
 //! nodes as any client does, so they work with Redis and Valkey nodes too.
 
 pub mod client;
 mod form;
+mod plan;
+mod rebalance;
 mod start;
 mod status;
 mod table;
@@ -33,6 +35,8 @@ enum Job {
     Start(start::Options),
     /// Show nodes, slots, and how far replicas lag behind. The exit status is 1 if something is wrong.
     Status(Target),
+    /// Move slots until each primary carries its share. Can be interrupted, and goes on when it is run again.
+    Rebalance(rebalance::Options),
 }
 
 /// Which cluster is meant.
@@ -93,6 +97,7 @@ pub fn run(args: &[OsString]) -> ExitCode {
     let result = match Cli::parse_from(words).job {
         Job::Start(options) => start::run(&options),
         Job::Status(target) => status::run(&target),
+        Job::Rebalance(options) => rebalance::run(&options),
     };
     result.unwrap_or_else(|e| {
         eprintln!("{e}");

@@ -1,6 +1,6 @@
 //! The sharded cluster: which node owns which hash slot, who is alive, who takes over.
 //!
-//! Everything in this module but [`Cluster`] and [`transfers`] is pure: no socket, no clock, no source of randomness. `now` comes in as an argument,
+//! Everything in this module but [`Cluster`], [`transfers`] and [`slot_stats`] is pure: no socket, no clock, no source of randomness. `now` comes in as an argument,
 //! draws come from a generator with a seed, and what is to be sent, stored or done goes out as values. The thread that
 //! owns sockets and timers drives it; the simulator in `tests/cluster_sim` drives hundreds of it.
 //!
@@ -18,6 +18,7 @@ mod id;
 pub mod line;
 pub mod nodes_conf;
 mod shared;
+pub mod slot_stats;
 mod slots;
 pub mod transfers;
 pub mod view;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::View;
 use super::core::{Core, Event, LinkId};
+use super::slot_stats::SlotStats;
 use super::transfers::Transfers;
 
 /// The place of the cluster in a server. Empty where the server is no node of one.
@@ -29,6 +30,8 @@ pub struct Cluster {
     waiting: Mutex<HashMap<LinkId, usize>>,
     /// Moves of whole slots.
     pub transfers: Transfers,
+    /// What is spent on slots.
+    pub slot_stats: SlotStats,
 }
 
 impl Cluster {

@@ -43,6 +43,7 @@ pub(super) struct Thresholds {
     spike_ns: u64,
     reply: usize,
     request: usize,
+    slot_stats: bool,
 }
 
 impl Thresholds {
@@ -57,6 +58,7 @@ impl Thresholds {
             spike_ns: if spike > 0 { (spike as u64).saturating_mul(1_000_000) } else { u64::MAX },
             reply: bytes(config.commandlog_reply_larger_than()),
             request: bytes(config.commandlog_request_larger_than()),
+            slot_stats: config.cluster_slot_stats_enabled(),
         }
     }
 }
@@ -211,6 +213,9 @@ impl Parts<'_> {
         if METERED && t.latency_tracking {
             self.stats.command(entry.id).record_latency(ns);
         }
+        if t.slot_stats && self.view.is_some() {
+            self.count_for_slot(entry, argv, ns, replied);
+        }
         let (slow, spike, large) = (ns >= t.slow_ns, ns >= t.spike_ns, replied >= t.reply);
         let request: usize = if t.request == usize::MAX { 0 } else { argv.iter().map(|a| a.len()).sum() };
         let large_request = request >= t.request;
@@ -219,6 +224,18 @@ impl Parts<'_> {
             let sizes = [(slow, us), (large_request, request as i64), (large, replied as i64)];
             self.record(session, entry, argv, sizes, spike.then_some(us));
         }
+    }
+
+    /// CLUSTER SLOT-STATS: what a command took goes to the slot of its keys.
+    #[cold]
+    fn count_for_slot(&self, entry: &Entry, argv: &[&[u8]], ns: u64, replied: usize) {
+        let keys = entry.command.meta.keys_of(argv).unwrap_or_default();
+        let Some(key) = keys.first() else { return };
+        let slot = crate::base::slot::key_slot(argv[key.index]);
+        // As it came: *n, and $n with its bytes for each.
+        let line = |n: usize| 3 + n.checked_ilog10().unwrap_or(0) as usize + 1;
+        let request = line(argv.len()) + argv.iter().map(|a| line(a.len()) + a.len() + 2).sum::<usize>();
+        self.server.cluster.slot_stats.add(slot, ns, request as u64, replied as u64);
     }
 
     #[cold]

@@ -67,6 +67,11 @@ impl Error {
         text.extend_from_slice(format!("'. Try {} HELP.", container.to_uppercase()).as_bytes());
         Error::owned(text)
     }
+    /// The subcommand is not known, or takes other arguments.
+    pub fn usage(container: &str, sub: &[u8]) -> Error {
+        let start = b"ERR unknown subcommand or wrong number of arguments for '".as_slice();
+        Error::owned([start, &sub[..sub.len().min(128)], format!("'. Try {container} HELP.").as_bytes()].concat())
+    }
     /// The whole text.
     pub fn text(&self) -> &[u8] {
         &self.0

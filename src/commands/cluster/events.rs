@@ -48,6 +48,7 @@ fn carry(server: &'static Server, event: Event) {
         Event::SlotsLost(slots) => {
             // Whoever removes their keys looks whether they are still lost.
             publish_view(server);
+            server.cluster.slot_stats.reset(slots.iter());
             lose(server, slots);
         }
         Event::ChannelsLost(slots) => {

@@ -36,6 +36,45 @@ pub static GETKEYSINSLOT: Command = Command::new(
 )
 .scope(Scope::Own);
 
+/// <https://valkey.io/commands/cluster-flushslot/>
+pub static FLUSHSLOT: Command = Command::new(
+    meta("cluster|flushslot", -3, Flags::WRITE.or(Flags::NO_ASYNC_LOADING)).doc(
+        "9.0.0",
+        "O(N) where N is the number of keys in the slot.",
+        "Removes all keys in a slot.",
+    ),
+    flush,
+)
+.scope(Scope::Own);
+
+fn flush(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    if !cx.server.cluster.is_enabled() {
+        return Err(DISABLED);
+    }
+    let slot = options::int(args[2]).ok().and_then(|n| u16::try_from(n).ok()).filter(|&slot| slot < SLOTS);
+    let slot = slot.ok_or(Error::new("ERR Invalid or out of range slot"))?;
+    let lazy = match args.get(3) {
+        None => cx.config().lazyfree_lazy_user_flush(),
+        Some(word) if args.len() == 4 && options::is(word, "async") => true,
+        Some(word) if args.len() == 4 && options::is(word, "sync") => false,
+        Some(_) => return Err(Error::SYNTAX),
+    };
+    let databases = cx.db.keyspace().databases();
+    for index in 0..databases {
+        let mut more = true;
+        while more {
+            // Some at a time: others get at the slot in between.
+            let step = cx.db.with_slot(slot, |db| {
+                let mut db = db.other(index);
+                db.is_used() && remove_step(&mut db, slot, lazy) >= STEP
+            });
+            more = step.ok_or_else(|| cx.server.running.refusal())?;
+        }
+    }
+    cx.out.ok();
+    Ok(())
+}
+
 /// How many keys a slot has in all databases. No slots are held, or all.
 pub fn count(cx: &mut Ctx<'_>, slot: u16) -> u64 {
     let databases = cx.db.keyspace().databases();
@@ -145,6 +184,13 @@ fn remove_some(server: &Server, db: &mut Db<'_>, slot: u16, removed: &mut u64) -
     if !db.is_used() || server.cluster.view().is_none_or(|view| view.is_my_shards(slot)) {
         return false;
     }
+    let gone = remove_step(db, slot, true);
+    *removed += gone as u64;
+    gone >= STEP
+}
+
+/// Removes some keys of a slot. How many.
+fn remove_step(db: &mut Db<'_>, slot: u16, lazy: bool) -> usize {
     let (mut names, mut pos) = (Vec::new(), 0);
     while names.len() < STEP {
         pos = db.scan_slot_raw(slot, pos, |e| names.push(e.key().to_vec()));
@@ -153,11 +199,10 @@ fn remove_some(server: &Server, db: &mut Db<'_>, slot: u16, removed: &mut u64) -
         }
     }
     for name in &names {
-        db.delete(name, true);
+        db.delete(name, lazy);
         db.effect(&[b"DEL", name]);
         db.notify(notify::GENERIC, "del", name);
         db.modified(name, 1);
-        *removed += 1;
     }
-    names.len() >= STEP
+    names.len()
 }

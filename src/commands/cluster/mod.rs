@@ -7,6 +7,8 @@ pub mod change;
 pub mod events;
 pub mod keys;
 pub mod look;
+mod scan;
+mod slot_stats;
 mod slots;
 pub mod transfer;
 
@@ -19,7 +21,7 @@ use crate::resp::Error;
 use crate::spec::{Cat, Flags, Group, Meta};
 
 /// All of them.
-pub const COMMANDS: &[&Command] = &[&ASKING, &CLUSTER, &READONLY, &READWRITE];
+pub const COMMANDS: &[&Command] = &[&ASKING, &CLUSTER, &scan::CLUSTERSCAN, &READONLY, &READWRITE];
 
 /// Any of them where there is no cluster.
 const DISABLED: Error = Error::new("ERR This instance has cluster support disabled");
@@ -58,6 +60,7 @@ pub static CLUSTER: Command = Command::container(
         &change::DELSLOTS,
         &change::DELSLOTSRANGE,
         &change::FAILOVER,
+        &keys::FLUSHSLOT,
         &change::FLUSHSLOTS,
         &change::FORGET,
         &keys::GETKEYSINSLOT,
@@ -80,6 +83,7 @@ pub static CLUSTER: Command = Command::container(
         &slots::SHARDS,
         &look::SLAVES,
         &slots::SLOTS,
+        &slot_stats::SLOT_STATS,
         &transfer::SYNCSLOTS,
     ],
 );
@@ -109,6 +113,8 @@ static HELP: Command = Command::new(
                 "    Forget who owns ranges of slots.",
                 "FAILOVER [FORCE|TAKEOVER]",
                 "    Make this replica the primary of its shard.",
+                "FLUSHSLOT <slot> [ASYNC|SYNC]",
+                "    Remove all keys in <slot>.",
                 "FLUSHSLOTS",
                 "    Give up all slots of this node.",
                 "FORGET <node-id>",
@@ -147,6 +153,10 @@ static HELP: Command = Command::new(
                 "    Say what happens to a slot.",
                 "SHARDS",
                 "    Return the shards with their slots and nodes.",
+                "SLOT-STATS SLOTSRANGE <start slot> <end slot>",
+                "    Return how many keys slots have and what is spent on them.",
+                "SLOT-STATS ORDERBY <metric> [LIMIT <count>] [ASC|DESC]",
+                "    Return the slots with the most, or least, of a metric.",
                 "SLOTS",
                 "    Return the ranges of slots with the nodes that serve them.",
             ],

@@ -25,38 +25,68 @@ pub static SCAN: Command = Command::new(
 
 const SLOT_BITS: u32 = 14;
 
-fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let cursor = options::cursor(args[1])?;
-    let (mut count, mut pattern, mut kind) = (10usize, None, None);
-    let mut rest = args[2..].iter();
-    while let Some(word) = rest.next() {
-        let value = rest.next().ok_or(Error::SYNTAX)?;
-        match () {
-            () if is(word, "COUNT") => {
-                let n = options::int(value)?;
-                if n < 1 {
-                    return Err(Error::SYNTAX);
+/// What a scan is to return.
+pub struct Request<'a> {
+    count: usize,
+    pattern: Option<&'a [u8]>,
+    kind: Option<Kind>,
+    /// SLOT, where that is allowed.
+    pub slot: Option<u16>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the options. `slots`: SLOT is one of them.
+    pub fn parse(args: &[&'a [u8]], slots: bool) -> Result<Request<'a>, Error> {
+        let mut request = Request { count: 10, pattern: None, kind: None, slot: None };
+        let mut rest = args.iter();
+        while let Some(word) = rest.next() {
+            let value: &'a [u8] = rest.next().ok_or(Error::SYNTAX)?;
+            match () {
+                () if is(word, "COUNT") => {
+                    let n = options::int(value)?;
+                    if n < 1 {
+                        return Err(Error::SYNTAX);
+                    }
+                    request.count = n as usize;
                 }
-                count = n as usize;
+                () if is(word, "MATCH") => request.pattern = Some(value).filter(|p| *p != b"*"),
+                () if is(word, "TYPE") => {
+                    let known = Kind::ALL.into_iter().find(|k| is(value, k.name()));
+                    let unknown = || Error::owned([b"ERR unknown type name '".as_slice(), value, b"'"].concat());
+                    request.kind = Some(known.ok_or_else(unknown)?);
+                }
+                () if slots && is(word, "SLOT") => {
+                    let slot = options::int(value).ok().and_then(|n| u16::try_from(n).ok());
+                    let slot = slot.filter(|&slot| usize::from(slot) < SLOTS);
+                    request.slot = Some(slot.ok_or(Error::new("ERR Invalid or out of range slot"))?);
+                }
+                () => return Err(Error::SYNTAX),
             }
-            () if is(word, "MATCH") => pattern = Some(*value).filter(|p| *p != b"*"),
-            () if is(word, "TYPE") => {
-                let known = Kind::ALL.into_iter().find(|k| is(value, k.name()));
-                kind = Some(
-                    known.ok_or_else(|| Error::owned([b"ERR unknown type name '".as_slice(), value, b"'"].concat()))?,
-                );
-            }
-            () => return Err(Error::SYNTAX),
         }
+        Ok(request)
     }
-    let (mut slot, mut pos) = ((cursor & (SLOTS as u64 - 1)) as u16, cursor >> SLOT_BITS);
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    let (mut seen, mut steps) = (0, 0usize);
-    let most = count.saturating_mul(10);
-    let next = loop {
-        if !cx.db.is_used() {
-            break 0;
-        }
+}
+
+/// A scan under way.
+pub struct Scan<'a> {
+    request: Request<'a>,
+    /// Names found.
+    pub found: Vec<Vec<u8>>,
+    seen: usize,
+    steps: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// Begins.
+    pub fn new(request: Request<'a>) -> Scan<'a> {
+        Scan { request, found: Vec::new(), seen: 0, steps: 0 }
+    }
+    /// Whether it has done enough for one call.
+    pub fn is_enough(&self) -> bool {
+        self.seen >= self.request.count || self.steps >= self.request.count.saturating_mul(10)
+    }
+    /// Goes on in a slot from `pos`, which is moved. True if the slot is through.
+    pub fn slot(&mut self, cx: &mut Ctx<'_>, slot: u16, pos: &mut u64) -> Result<bool, Error> {
         let ended = cx.db.with_slot(slot, |db| {
             if db.slot_len(slot) == 0 {
                 return true;
@@ -64,41 +94,57 @@ fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             loop {
                 let now = db.now;
                 let mut over = Vec::new();
-                pos = db.scan_slot_raw(slot, pos, |e| {
-                    seen += 1;
-                    let wanted = pattern.is_none_or(|p| glob::matches(p, e.key(), false));
-                    if wanted && kind.is_none_or(|k| e.kind() == k) {
-                        let list = if e.is_expired(now) { &mut over } else { &mut found };
+                let Scan { request, found, seen, steps } = self;
+                *pos = db.scan_slot_raw(slot, *pos, |e| {
+                    *seen += 1;
+                    let wanted = request.pattern.is_none_or(|p| glob::matches(p, e.key(), false));
+                    if wanted && request.kind.is_none_or(|k| e.kind() == k) {
+                        let list = if e.is_expired(now) { &mut over } else { &mut *found };
                         list.push(e.key().to_vec());
                     }
                 });
                 for key in over {
                     db.expire_now(&key);
                 }
-                steps += 1;
-                if pos == 0 {
+                *steps += 1;
+                if *pos == 0 {
                     return true;
                 }
-                if seen >= count || steps >= most {
+                if self.is_enough() {
                     return false;
                 }
             }
         });
-        let Some(ended) = ended else { return Err(cx.server.running.refusal()) };
-        if ended {
+        ended.ok_or_else(|| cx.server.running.refusal())
+    }
+    /// Replies.
+    pub fn reply(self, cx: &mut Ctx<'_>, cursor: &[u8]) {
+        cx.out.array(2);
+        cx.out.bulk(cursor);
+        cx.out.array(self.found.len());
+        self.found.iter().for_each(|k| cx.out.bulk(k));
+    }
+}
+
+fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let cursor = options::cursor(args[1])?;
+    let mut scan = Scan::new(Request::parse(&args[2..], false)?);
+    let (mut slot, mut pos) = ((cursor & (SLOTS as u64 - 1)) as u16, cursor >> SLOT_BITS);
+    let next = loop {
+        if !cx.db.is_used() {
+            break 0;
+        }
+        if scan.slot(cx, slot, &mut pos)? {
             pos = 0;
             slot += 1;
             if usize::from(slot) == SLOTS {
                 break 0;
             }
         }
-        if seen >= count || steps >= most {
+        if scan.is_enough() {
             break pos << SLOT_BITS | u64::from(slot);
         }
     };
-    cx.out.array(2);
-    cx.out.bulk(next.to_string().as_bytes());
-    cx.out.array(found.len());
-    found.iter().for_each(|k| cx.out.bulk(k));
+    scan.reply(cx, next.to_string().as_bytes());
     Ok(())
 }

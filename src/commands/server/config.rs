@@ -97,6 +97,7 @@ static RESETSTAT: Command = Command::new(
         cx.server.registry.reset_rejected();
         cx.server.scripts.reset_evicted();
         cx.server.rates.reset();
+        cx.server.cluster.slot_stats.reset(0..crate::base::slot::SLOTS);
         cx.db.keyspace().lazy.reset();
         cx.out.ok();
         Ok(())

@@ -62,7 +62,7 @@ rows! {
     /// Milliseconds for which writes to slots may be held back while another node takes them.
     "cluster-manual-failover-timeout": Int(1, I32), = "5000", MUTABLE, cluster_manual_failover_timeout -> i64;
     /// Count traffic by slot.
-    "cluster-slot-stats-enabled": Bool, = "no", MUTABLE | DORMANT;
+    "cluster-slot-stats-enabled": Bool, = "no", MUTABLE, cluster_slot_stats_enabled -> bool;
 }
 
 fn config_file(text: &[u8]) -> Result<(), &'static str> {

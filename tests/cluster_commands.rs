@@ -1,0 +1,133 @@
+//! Commands about slots, on a cluster of one node: CLUSTER SLOT-STATS, FLUSHSLOT and CLUSTERSCAN.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use dunlin::base::slot::key_slot;
+use support::Conn;
+use support::cluster::{Node, agree, cli, wait};
+
+fn single() -> Node {
+    let node = Node::ours();
+    assert_eq!(node.run("CLUSTER ADDSLOTSRANGE 0 16383"), "OK");
+    wait("a cluster", || node.run("CLUSTER INFO").contains("cluster_state:ok"));
+    node
+}
+
+/// The statistics of one slot, as a line.
+fn stats(conn: &mut Conn, slot: u16) -> String {
+    let reply = conn.run(&format!("CLUSTER SLOT-STATS SLOTSRANGE {slot} {slot}"));
+    let row = reply.items()[0].items();
+    format!("{} {}", row[0].int(), row[1].texts().join(" "))
+}
+
+#[test]
+fn slot_stats_count_what_is_spent_on_slots() {
+    let node = single();
+    let mut c = node.server.connect();
+    let slot = key_slot(b"key");
+    assert_eq!(c.run("SET key value").text(), "OK");
+    assert_eq!(stats(&mut c, slot), format!("{slot} key-count 1"));
+    assert_eq!(c.run("CLUSTER SLOT-STATS ORDERBY cpu-usec").text(), "ERR Unrecognized sort metric for ORDERBY.");
+    c.run("CONFIG SET cluster-slot-stats-enabled yes");
+    assert_eq!(c.run("GET key").text(), "value");
+    let line = stats(&mut c, slot);
+    // *2 $3 GET $3 key, and $5 value.
+    assert!(line.contains("network-bytes-in 22 ") && line.ends_with("network-bytes-out 11"), "{line}");
+    for n in 0..50 {
+        c.run(&format!("SET {{heavy}}:{n} {}", "x".repeat(1000)));
+    }
+    let heavy = i64::from(key_slot(b"heavy"));
+    for metric in ["key-count", "cpu-usec", "network-bytes-in", "network-bytes-out"] {
+        let reply = c.run(&format!("CLUSTER SLOT-STATS ORDERBY {metric} LIMIT 2"));
+        assert_eq!((reply.items().len(), reply.items()[0].items()[0].int()), (2, heavy), "{metric}");
+    }
+    let least = c.run("CLUSTER SLOT-STATS ORDERBY key-count LIMIT 1 ASC");
+    assert_eq!(least.items()[0].items()[0].int(), 0);
+    c.run("CONFIG RESETSTAT");
+    assert_eq!(stats(&mut c, slot), format!("{slot} key-count 1 cpu-usec 0 network-bytes-in 0 network-bytes-out 0"));
+    for (line, error) in [
+        ("SLOTSRANGE 5 4", "ERR Start slot number 5 is greater than end slot number 4"),
+        ("SLOTSRANGE 0 16384", "ERR Invalid or out of range slot"),
+        ("SLOTSRANGE 0", "ERR unknown subcommand or wrong number of arguments for 'SLOT-STATS'. Try CLUSTER HELP."),
+        ("ORDERBY key-count LIMIT 0", "ERR Limit has to lie in between 1 and 16384 (maximum number of slots)."),
+        ("ORDERBY key-count ASC DESC", "ERR Multiple filters of the same type are disallowed."),
+        ("ORDERBY key-count UP", "ERR syntax error"),
+    ] {
+        assert_eq!(c.run(&format!("CLUSTER SLOT-STATS {line}")).text(), error, "{line}");
+    }
+}
+
+#[test]
+fn flushslot_empties_one_slot_here_and_on_replicas() {
+    let (node, replica) = (single(), Node::ours());
+    cli(&["add-node", &replica.at(), &node.at(), "--cluster-slave", "--cluster-master-id", &node.id()]);
+    agree(&[&node, &replica]);
+    let mut c = node.server.connect();
+    for n in 0..1000 {
+        c.run(&format!("SET {{a}}:{n} x"));
+    }
+    c.run("SET b stays");
+    let slot = key_slot(b"a");
+    assert_eq!(c.run(&format!("CLUSTER FLUSHSLOT {slot} SYNC")).text(), "OK");
+    assert_eq!(c.run("DBSIZE").int(), 1);
+    wait("the replica", || replica.server.connect().run("DBSIZE").int() == 1);
+    assert_eq!(c.run(&format!("CLUSTER FLUSHSLOT {slot}")).text(), "OK");
+    assert_eq!(c.run("CLUSTER FLUSHSLOT 16384").text(), "ERR Invalid or out of range slot");
+    assert_eq!(c.run("CLUSTER FLUSHSLOT 1 LATER").text(), "ERR syntax error");
+    assert!(replica.run("CLUSTER FLUSHSLOT 1").starts_with("READONLY"));
+}
+
+#[test]
+fn clusterscan_returns_every_key_of_a_cluster_that_changes() {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    let mut conns: Vec<Conn> = nodes.iter().map(|n| n.server.connect()).collect();
+    // Some command, wherever it leads.
+    let mut ask = |line: &str| loop {
+        for conn in &mut conns {
+            let reply = conn.run(line);
+            if !reply.text_or("").starts_with("MOVED") {
+                return reply;
+            }
+        }
+    };
+    let mut wanted = BTreeSet::new();
+    for n in 0..3000 {
+        let key = if n % 3 == 0 { format!("{{one}}:{n}") } else { format!("key:{n}") };
+        ask(&format!("SET {key} x"));
+        wanted.insert(key);
+    }
+    assert_eq!(ask("CLUSTERSCAN 7").text(), "ERR invalid cursor");
+    assert_eq!(ask("SCAN 0 SLOT 5").text(), "ERR syntax error");
+    let (mut cursor, mut found, mut calls) = ("0".to_owned(), BTreeSet::new(), 0);
+    loop {
+        let reply = ask(&format!("CLUSTERSCAN {cursor} COUNT 100"));
+        found.extend(reply.items()[1].texts());
+        cursor = reply.items()[0].text();
+        calls += 1;
+        if calls == 8000 {
+            // The slots of the third node go to the first in the middle of it.
+            let line = format!("CLUSTER MIGRATESLOTS SLOTSRANGE 10923 16382 NODE {}", nodes[0].id());
+            assert_eq!(nodes[2].run(&line), "OK");
+        }
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found, wanted);
+    let slot = key_slot(b"one");
+    let (mut cursor, mut found) = ("0".to_owned(), BTreeSet::new());
+    loop {
+        let reply = ask(&format!("CLUSTERSCAN {cursor} SLOT {slot} MATCH *:*0"));
+        found.extend(reply.items()[1].texts());
+        cursor = reply.items()[0].text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found.len(), wanted.iter().filter(|key| key.starts_with("{one}") && key.ends_with('0')).count());
+}
