@@ -260,3 +260,145 @@ fn other_database(name: &str, argv: &[&[u8]]) -> Option<usize> {
 fn reaches_another_database(name: &str, argv: &[&[u8]]) -> bool {
     other_database(name, argv).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::slot;
+    use crate::commands::table;
+
+    /// A filter for the slot of `{a}`, walked through or not, with a log that begins at 0.
+    struct Bench {
+        filter: Filter,
+        log: Vec<u8>,
+        slot: u16,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let lookup: &'static Lookup = Box::leak(Box::new(Lookup::new(&table::all(), |name| Some(name.to_owned()))));
+            let slot = slot::key_slot(b"a");
+            let slots: SlotSet = [slot].into_iter().collect();
+            Bench { filter: Filter::new(lookup, slots, 0), log: Vec::new(), slot }
+        }
+        /// Something is done: the log goes on.
+        fn done(&mut self, line: &str) -> &mut Bench {
+            encode_request(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut self.log);
+            self
+        }
+        /// The walk writes a key out, now.
+        fn write_out(&mut self, key: &str) {
+            self.filter.captured((0, key.as_bytes().to_vec()), self.log.len() as u64);
+        }
+        /// What goes to the target, once the log was read to its end.
+        fn read(&mut self) -> Vec<String> {
+            let from = self.filter.offset() as usize;
+            self.filter.read(&self.log[from..].to_vec()).unwrap();
+            let mut bytes = std::mem::take(&mut self.filter.out.bytes);
+            let (mut pos, mut lines) = (0, Vec::new());
+            loop {
+                let mut args = Vec::new();
+                match Decoder::default().next(&mut bytes, &mut pos, &mut args, &Limits::default()) {
+                    Ok(Step::Request(_)) => {
+                        let words = args.iter().map(|a| String::from_utf8_lossy(a.of(&bytes)).into_owned());
+                        lines.push(words.collect::<Vec<_>>().join(" "));
+                    }
+                    _ => return lines.into_iter().filter(|line| !line.starts_with("SELECT")).collect(),
+                }
+            }
+        }
+        fn pending(&self) -> Vec<String> {
+            self.filter.pending.iter().map(|(_, key)| String::from_utf8_lossy(key).into_owned()).collect()
+        }
+    }
+
+    #[test]
+    fn effects_go_on_from_where_a_key_was_written_out() {
+        let mut b = Bench::new();
+        b.done("SET {a}1 before the walk").done("SET elsewhere x");
+        assert_eq!(b.read(), [""; 0]);
+        b.filter.enter(b.slot);
+        b.done("APPEND {a}1 contained");
+        b.write_out("{a}1");
+        b.done("APPEND {a}1 follows").done("SET elsewhere y");
+        assert_eq!(b.read(), ["APPEND {a}1 follows"]);
+    }
+
+    #[test]
+    fn keys_that_appear_behind_the_walk_are_written_out_at_its_end() {
+        let mut b = Bench::new();
+        b.filter.enter(b.slot);
+        b.done("SET {a}new x").done("APPEND {a}new y");
+        assert_eq!(b.read(), [""; 0]);
+        assert_eq!(b.pending(), ["{a}new"]);
+        assert!(b.filter.has(&(0, b"{a}new".to_vec())));
+        b.write_out("{a}new");
+        b.done("APPEND {a}new z");
+        assert_eq!((b.read(), b.pending().len()), (vec!["APPEND {a}new z".to_owned()], 0));
+        // Afterwards everything in the slot goes on as it is.
+        b.filter.leave();
+        b.done("SET {a}later 1").done("DEL {a}1 {a}2");
+        assert_eq!(b.read(), ["SET {a}later 1", "DEL {a}1 {a}2"]);
+    }
+
+    #[test]
+    fn an_effect_on_keys_in_different_conditions_goes_as_their_values() {
+        let mut b = Bench::new();
+        b.filter.enter(b.slot);
+        b.write_out("{a}1");
+        b.done("RENAME {a}1 {a}2").done("APPEND {a}1 again");
+        assert_eq!(b.read(), [""; 0]);
+        assert_eq!(b.pending(), ["{a}1", "{a}2"]);
+        b.write_out("{a}1");
+        b.write_out("{a}2");
+        b.done("RENAME {a}2 {a}1");
+        assert_eq!(b.read(), ["RENAME {a}2 {a}1"]);
+    }
+
+    #[test]
+    fn other_databases_are_told_apart_and_reached() {
+        let mut b = Bench::new();
+        b.filter.enter(b.slot);
+        b.write_out("{a}1");
+        b.done("SELECT 3").done("SET {a}1 of three");
+        assert_eq!(b.read(), [""; 0]);
+        assert_eq!(b.filter.next_pending(), Some((3, b"{a}1".to_vec())));
+        b.filter.captured((3, b"{a}1".to_vec()), b.log.len() as u64);
+        b.filter.leave();
+        b.done("SELECT 0").done("MOVE {a}1 3").done("COPY {a}x {a}y DB 5");
+        assert_eq!(b.read(), [""; 0]);
+        let pending: Vec<Place> = b.filter.pending.iter().cloned().collect();
+        let place = |db: usize, key: &str| (db, key.as_bytes().to_vec());
+        let wanted = [place(0, "{a}1"), place(0, "{a}x"), place(0, "{a}y"), place(3, "{a}1"), place(5, "{a}y")];
+        assert_eq!(pending, wanted);
+    }
+
+    #[test]
+    fn a_transaction_stays_one_as_far_as_it_concerns_the_slots() {
+        let mut b = Bench::new();
+        b.filter.enter(b.slot);
+        b.filter.leave();
+        b.done("MULTI").done("SET {a}1 x").done("SET elsewhere y").done("SET {a}2 z").done("EXEC");
+        b.done("MULTI").done("SET {a}3 alone").done("SET elsewhere y").done("EXEC");
+        b.done("MULTI").done("SET elsewhere y").done("EXEC").done("PING");
+        assert_eq!(b.read(), ["MULTI", "SET {a}1 x", "SET {a}2 z", "EXEC", "SET {a}3 alone"]);
+    }
+
+    #[test]
+    fn what_empties_databases_ends_the_move_and_pieces_of_requests_are_put_together() {
+        for line in ["FLUSHALL", "FLUSHDB", "SWAPDB 0 1"] {
+            let mut b = Bench::new();
+            b.done(line);
+            assert!(b.filter.read(&b.log.clone()).is_err(), "{line}");
+        }
+        let mut b = Bench::new();
+        b.filter.enter(b.slot);
+        b.filter.leave();
+        b.done("SET {a}1 some-value");
+        for i in 0..b.log.len() {
+            assert_eq!(b.filter.offset() as usize, i);
+            b.filter.read(&b.log[i..=i].to_vec()).unwrap();
+        }
+        assert_eq!(b.read(), ["SET {a}1 some-value"]);
+    }
+}
