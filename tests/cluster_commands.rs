@@ -131,3 +131,29 @@ fn clusterscan_returns_every_key_of_a_cluster_that_changes() {
     }
     assert_eq!(found.len(), wanted.iter().filter(|key| key.starts_with("{one}") && key.ends_with('0')).count());
 }
+
+#[test]
+fn a_rewritten_configuration_of_a_replica_in_a_cluster_starts_again() {
+    let (node, replica) = (single(), Node::ours());
+    cli(&["add-node", &replica.at(), &node.at(), "--cluster-slave", "--cluster-master-id", &node.id()]);
+    agree(&[&node, &replica]);
+    let dir = support::TempDir::new();
+    let path = dir.file("dunlin.conf", "cluster-enabled yes\n");
+    let port = support::free_port();
+    let mut command = support::dunlin();
+    command.current_dir(&dir.0).arg(&path).args(["--port", &port.to_string(), "--save", ""]);
+    let other = support::Server::run(command, port);
+    let line = format!("CLUSTER MEET 127.0.0.1 {}", node.port());
+    assert_eq!(other.connect().run(&line).text(), "OK");
+    other.connect().until("a meeting", |c| c.run("CLUSTER NODES").text().contains(&node.at()));
+    wait("a replica", || other.connect().run(&format!("CLUSTER REPLICATE {}", node.id())).text() == "OK");
+    other.connect().until("a link", |c| c.run("INFO replication").text().contains("master_link_status:up"));
+    assert_eq!(other.connect().run("CONFIG REWRITE").text(), "OK");
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("replicaof"));
+    drop(other);
+    let mut command = support::dunlin();
+    command.current_dir(&dir.0).arg(&path);
+    support::Server::run(command, port)
+        .connect()
+        .until("a link", |c| c.run("INFO replication").text().contains("master_link_status:up"));
+}

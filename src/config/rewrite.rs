@@ -52,7 +52,10 @@ impl Config {
     fn rewrite_option(&self, file: &mut File, at: usize, row: &Row) {
         let value = self.value(at);
         let is_default = value.text == row.default.as_bytes();
-        let unspoken = (matches!(row.kind, Kind::Bind) && is_default) || (row.is(OMIT_EMPTY) && value.text.is_empty());
+        let unspoken = (matches!(row.kind, Kind::Bind) && is_default)
+            || (row.is(OMIT_EMPTY) && value.text.is_empty())
+            // A node of a cluster remembers whom it follows elsewhere, and is not to be told by its configuration.
+            || (matches!(row.kind, Kind::ReplicaOf) && self.cluster_enabled());
         if !unspoken {
             let line = [row.name.as_bytes(), b" ", &row.kind.in_file(&value)].concat();
             file.put(at, line, !is_default);

@@ -17,6 +17,12 @@ pub enum Need {
     Packet(usize),
 }
 
+/// The type of a packet by its prefix, without what says how its header is.
+pub fn kind(packet: &[u8]) -> Option<u16> {
+    let prefix = packet.first_chunk::<PREFIX>()?;
+    Some(u16::from_be_bytes([prefix[12], prefix[13]]) & !LIGHT)
+}
+
 /// How far `buffer`, which starts where a packet starts, is from holding it.
 ///
 /// `limit` bounds published messages; other packets have their own bound. Do not allocate what [`Need::Bytes`] says:

@@ -20,6 +20,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -334,6 +335,12 @@ async fn speak(bus: &Rc<Bus>, link: LinkId, stream: TcpStream, mut from: Unbound
         loop {
             loop {
                 match frame::need(&buf, limit) {
+                    Ok(Need::Packet(n)) if is_dropped(bus.server, &buf) => {
+                        buf.advance(n);
+                        if bus.server.switches.close_on_drop.load(Relaxed) {
+                            return;
+                        }
+                    }
                     Ok(Need::Packet(n)) => {
                         if let Some(mut core) = bus.server.cluster.core() {
                             core.handle_packet(clock::steady_ms(), link, &buf[..n]);
@@ -367,6 +374,12 @@ async fn speak(bus: &Rc<Bus>, link: LinkId, stream: TcpStream, mut from: Unbound
         () = listens => {}
         () = tells => {}
     }
+}
+
+/// Whether a test wants this packet to be lost.
+fn is_dropped(server: &Server, packet: &[u8]) -> bool {
+    let wanted = server.switches.dropped_packets.load(Relaxed);
+    wanted >= 0 && frame::kind(packet).is_some_and(|kind| i64::from(kind) == wanted)
 }
 
 /// Settings changed.

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::config::allowed;
-use crate::base::{glob, num};
+use crate::base::{clock, glob, num};
+use crate::cluster::core::Direction;
 use crate::commands::options::{int, is};
 use crate::commands::{CmdResult, Command, Ctx, Scope, help};
 use crate::config::kind::parse_memory;
@@ -60,6 +61,7 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         (b"htstats-key", [key] | [key, _]) => keys::htstats_key(cx, key)?,
         (b"populate", [count, more @ ..]) if more.len() <= 2 => keys::populate(cx, count, more)?,
         (b"digest", []) => digest::dataset(cx),
+        (b"clusterlink", [what, way, node]) if is(what, "kill") => kill_links(cx, way, node)?,
         (b"digest-value", wanted) => digest::values(cx, wanted),
         (b"protocol", [what]) => protocol::reply(cx, what)?,
         (b"error", [text]) => return Err(Error::owned(*text)),
@@ -93,6 +95,8 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
     match (name, values) {
         (b"set-active-expire", [value]) => switches.active_expire.store(on(value), Relaxed),
         (b"set-disable-deny-scripts", [value]) => switches.allow_all_in_scripts.store(on(value), Relaxed),
+        (b"drop-cluster-packet-filter", [kind]) => switches.dropped_packets.store(int(kind)?, Relaxed),
+        (b"close-cluster-link-on-packet-drop", [value]) => switches.close_on_drop.store(on(value), Relaxed),
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
         (b"quicklist-packed-threshold", [size]) => {
             let size = parse_memory(size)
@@ -119,6 +123,25 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+/// Closes the links of the cluster bus to a node, from it, or both.
+fn kill_links(cx: &mut Ctx<'_>, way: &[u8], node: &[u8]) -> CmdResult {
+    let direction = match () {
+        () if is(way, "to") => Direction::To,
+        () if is(way, "from") => Direction::From,
+        () if is(way, "all") => Direction::All,
+        () => return Err(Error::general(&[b"Unknown direction ", way].concat())),
+    };
+    let Some(mut core) = cx.server.cluster.core() else {
+        return Err(Error::new("ERR Debug option only available for cluster mode enabled setup!"));
+    };
+    let killed = core.kill_links(clock::steady_ms(), direction, node);
+    drop(core);
+    cx.server.cluster.ring();
+    killed.map_err(Error::owned)?;
+    cx.out.ok();
+    Ok(())
+}
+
 /// Hold this worker, and with it every lock, for a time.
 fn sleep(cx: &mut Ctx<'_>, seconds: &[u8]) -> CmdResult {
     let seconds = num::parse_f64(seconds).filter(|s| (0.0..86_400.0).contains(s)).unwrap_or(0.0);
@@ -139,12 +162,18 @@ fn structsize(cx: &mut Ctx<'_>) {
 const HELP: &[&str] = &[
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
+    "CLOSE-CLUSTER-LINK-ON-PACKET-DROP <0|1>",
+    "    Close the link of the cluster bus over which a dropped packet came.",
+    "CLUSTERLINK KILL <TO|FROM|ALL> <node-id>",
+    "    Close the links of the cluster bus with a node.",
     "CONFIG-REWRITE-FORCE-ALL",
     "    Like CONFIG REWRITE.",
     "DIGEST",
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",
     "    Output a hex signature of the values of all the specified keys.",
+    "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+    "    Drop packets of the cluster bus of this type; -1 for none.",
     "ERROR <string>",
     "    Return a RESP protocol error with <string> as message.",
     "HTSTATS <dbid> [full]",
