@@ -293,7 +293,7 @@ mod tests {
         /// What goes to the target, once the log was read to its end.
         fn read(&mut self) -> Vec<String> {
             let from = self.filter.offset() as usize;
-            self.filter.read(&self.log[from..].to_vec()).unwrap();
+            self.filter.read(&self.log[from..]).unwrap();
             let mut bytes = std::mem::take(&mut self.filter.out.bytes);
             let (mut pos, mut lines) = (0, Vec::new());
             loop {
@@ -389,7 +389,7 @@ mod tests {
         for line in ["FLUSHALL", "FLUSHDB", "SWAPDB 0 1"] {
             let mut b = Bench::new();
             b.done(line);
-            assert!(b.filter.read(&b.log.clone()).is_err(), "{line}");
+            assert!(b.filter.read(&b.log).is_err(), "{line}");
         }
         let mut b = Bench::new();
         b.filter.enter(b.slot);
@@ -397,7 +397,7 @@ mod tests {
         b.done("SET {a}1 some-value");
         for i in 0..b.log.len() {
             assert_eq!(b.filter.offset() as usize, i);
-            b.filter.read(&b.log[i..=i].to_vec()).unwrap();
+            b.filter.read(&b.log[i..=i]).unwrap();
         }
         assert_eq!(b.read(), ["SET {a}1 some-value"]);
     }
