@@ -507,3 +507,23 @@ fn time_stands_still_in_a_script_and_sets_have_an_order_there() {
     let sorted = eval(&mut c, "return redis.call('SORT', KEYS[1], 'BY', 'nosort')", &["s"], &[]);
     assert_eq!(sorted.texts(), ["a", "aa", "azz", "b", "c"]);
 }
+
+/// It was counted for the command and again for the script.
+#[test]
+fn an_error_that_ends_a_script_counts_once() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    for (script, code) in [
+        ("return redis.call('select', 99)", "ERR"),
+        ("return redis.pcall('hset', KEYS[1], 'a', 'b')", "WRONGTYPE"),
+        ("return redis.error_reply('MINE x')", "MINE"),
+        ("error('x')", "ERR"),
+    ] {
+        c.run("SET s 1");
+        assert_eq!(c.run("CONFIG RESETSTAT").text(), "OK");
+        assert!(c.command(&[b"EVAL", script.as_bytes(), b"1", b"s"]).is_error());
+        assert_eq!(c.info("total_error_replies"), "1", "{script}");
+        assert_eq!(c.info(&format!("errorstat_{code}")), "count=1", "{script}");
+        assert!(c.info("cmdstat_eval").ends_with("rejected_calls=0,failed_calls=1"), "{script}");
+    }
+}

@@ -191,9 +191,9 @@ impl Parts<'_> {
     }
 
     #[cold]
-    fn failed(&self, entry: &Entry) {
+    fn failed(&mut self, entry: &Entry) {
         self.stats.command(entry.id).failed.add(1);
-        self.stats.error_replies.add(1);
+        self.stats.error_replies.add(u64::from(!std::mem::take(&mut self.scripts.counted)));
     }
 
     /// The command's effect for the log: what its handler said, or the command itself.

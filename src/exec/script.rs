@@ -45,6 +45,8 @@ pub struct Scripts {
     out: Option<Out>,
     /// The command that just ran did nothing, and is to run again under all locks.
     pub wants_all: bool,
+    /// The script ended with an error that the statistics have from the command that it called.
+    pub counted: bool,
     /// Memory was over the limit before the command.
     pub oom: bool,
     /// What the interpreters were last known to use.
@@ -259,6 +261,7 @@ impl Parts<'_> {
                 out.truncate(mark);
                 if failure.counted {
                     out.error(&failure.error);
+                    self.scripts.counted = true;
                     return Ok(());
                 }
                 Err(failure.error)
