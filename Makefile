@@ -58,11 +58,12 @@ fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nig
 sim: ## Days of simulated clusters with faults (SEEDS=10000), one of 200 nodes, and how 1,000 nodes meet.
 	DUNLIN_SEEDS=$(SEEDS) $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
 
-soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, the differential test for ten minutes.
+soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, the differential test for ten minutes, scripts for five.
 	$(MAKE) sim
 	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
 	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
 	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture
+	DUNLIN_SOAK_SECONDS=300 $(CARGO) test --release --test script_sandbox -- --nocapture
 
 shuttle: ## Run the replication log and the snapshot's cut in thread orders that are drawn (SHUTTLE_RUNS=2000).
 	RUSTFLAGS="--cfg shuttle" $(CARGO) test --target-dir target/shuttle --test shuttle

@@ -105,6 +105,7 @@ const BASE: &[(&str, Option<Function>)] = &[
     ("require", None),
     ("setmetatable", Some(setmetatable)),
     ("unpack", Some(unpack)),
+    ("xpcall", Some(xpcall)),
 ];
 
 /// Closes the ways out of a state in which Lua's own libraries were opened. The globals stay open to be added to.
@@ -358,6 +359,38 @@ fn pcall(s: Stack) -> Returns {
             Ok(2)
         }
     }
+}
+
+/// Lua's own runs the handler where the error was raised. If that was the hook, which ends a script, then no hook runs in the
+/// handler, and it could go on for ever: here it runs once the error has come out.
+fn xpcall(s: Stack) -> Returns {
+    value_expected(s, 2)?;
+    s.set_top(2);
+    s.push_value(1);
+    let result = s.call(0, -1, 0);
+    if let Err(raise) = result {
+        if vm::stopping(s) {
+            return Err(raise);
+        }
+        // The error is on top.
+        s.push_value(2);
+        s.insert(-2);
+        if let Err(raise) = s.call(1, 1, 0) {
+            if vm::stopping(s) {
+                return Err(raise);
+            }
+            s.push_bytes(b"error in error handling");
+        }
+        s.push_boolean(false);
+        s.insert(-2);
+        return Ok(2);
+    }
+    if !s.reserve(1) {
+        return Err(s.error("stack overflow"));
+    }
+    s.push_boolean(true);
+    s.insert(3);
+    Ok(s.top() - 2)
 }
 
 /// `coroutine.resume`, with Lua's own as its value. A script that is to end can not go on after one of its coroutines did.

@@ -183,6 +183,13 @@ fn nothing_of_the_world_can_be_changed_or_reached() {
         ("local n = 0 for k, v in pairs(redis) do n = n + 1 end return n > 10", ":1"),
         ("return type(rawget(_G, 'redis')) .. type(next(redis))", "$11 tablestring"),
         ("return ('x'):rep(3)", "$3 xxx"),
+        ("return {xpcall(function() return 1, 2 end, error)}", "*3 :1 :1 :2"),
+        ("return {xpcall(function() error('x', 0) end, function(e) return e .. '!' end)}", "*2 $-1 $2 x!"),
+        ("return select(2, xpcall(function() error('x', 0) end, function(e) return e .. '!' end))", "$2 x!"),
+        (
+            "return select(2, xpcall(function() error('x', 0) end, function(e) error('y') end))",
+            "$23 error in error handling",
+        ),
         ("return loadstring('\\27Lua')", "$-1"),
         ("return loadstring('return 7')()", ":7"),
         ("local n = 0 return load(function() n = n + 1 return ({'return', ' 8'})[n] end)()", ":8"),
@@ -219,6 +226,7 @@ fn a_script_that_is_to_end_can_not_go_on() {
         "while true do coroutine.wrap(function() while true do end end)() end",
         "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
         "while true do pcall(coroutine.wrap(function() while true do end end)) end",
+        "xpcall(function() while true do end end, function() while true do end end)",
         "while true do xpcall(coroutine.wrap(function() while true do end end), function() end) end",
     ] {
         let reply = eval(code);
