@@ -156,17 +156,7 @@ fn the_redis_crate_pipelines_subscribes_and_blocks_asynchronously() {
 #[test]
 fn redis_py_works_from_a_virtual_environment() {
     let server = Server::start(&[]);
-    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-py");
-    let python = target.join("bin/python");
-    if !target.join("ready").exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&target).status().is_ok_and(|s| s.success());
-        let pip = |()| Command::new(&python).args(["-m", "pip", "install", "-q", "redis"]).status();
-        if !made || !pip(()).is_ok_and(|s| s.success()) {
-            eprintln!("python3 with venv, or redis-py, is not to be had: passed over");
-            return;
-        }
-        std::fs::write(target.join("ready"), "").unwrap();
-    }
+    let Some(python) = support::redis_py() else { return };
     let script = r#"
 import sys, threading, redis
 for protocol in (2, 3):

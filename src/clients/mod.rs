@@ -6,6 +6,7 @@ pub mod pause;
 pub mod registry;
 pub mod replica;
 pub mod session;
+pub mod tracking;
 
 pub use job::{Job, Reach};
 pub use mailbox::{Mail, Mailbox};
@@ -13,3 +14,4 @@ pub use pause::{Pause, PauseKind};
 pub use registry::{Client, Registry, flags};
 pub use replica::{Filter, Hello, Replica, Stage};
 pub use session::{Acks, Block, Close, Follow, Import, Multi, NullKind, Queued, ReplyMode, Session};
+pub use tracking::{Mode, Tracked, Tracking};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 use parking_lot::{Mutex, RwLock};
 
 use super::mailbox::{Mail, Mailbox};
+use super::tracking::Tracked;
 use crate::keyspace::{Waiter, WaiterClient};
 
 /// Flags of a connection, as bits of [`Client::flags`].
@@ -28,6 +29,10 @@ pub mod flags {
     pub const READONLY: u32 = 1 << 13;
     pub const TRACKING: u32 = 1 << 14;
     pub const AUTHENTICATED: u32 = 1 << 15;
+    /// It tracks prefixes.
+    pub const TRACKING_BROADCAST: u32 = 1 << 16;
+    /// The connection that its messages go to is gone.
+    pub const TRACKING_BROKEN: u32 = 1 << 17;
 }
 
 /// What the client told of itself and its user.
@@ -96,6 +101,8 @@ pub struct Client {
     pub commands: AtomicU64,
     /// Id of the last command, plus one; 0: none yet.
     pub last_command: AtomicU32,
+    /// Its tracking, while it has [`flags::TRACKING`].
+    pub tracked: Tracked,
     /// How others reach it.
     pub mailbox: Mailbox,
     /// The command it is blocked in.

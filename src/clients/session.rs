@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
+use super::tracking::Mode;
 use crate::acl::{Acl, User};
 use crate::cluster::transfers::Transfer;
 use crate::keyspace::{Waiter, Watch};
@@ -171,6 +172,10 @@ pub struct Session {
     pub sync: Option<Follow>,
     /// The end of the log after its last write.
     pub written: u64,
+    /// How it tracks, if it does.
+    pub tracking: Option<Mode>,
+    /// CLIENT CACHING was said for the next command.
+    pub caching: bool,
     /// Its commands come from a script, which began at this Unix time, µs.
     pub script: Option<i64>,
     /// Another node sends slots over it.
@@ -232,6 +237,8 @@ impl Session {
             replica: None,
             sync: None,
             written: 0,
+            tracking: None,
+            caching: false,
             script: None,
             import: None,
         }
@@ -285,6 +292,16 @@ impl Session {
         if self.close == Close::No {
             self.close = Close::AfterReply;
         }
+    }
+    /// Whether keys that it reads now are to be noted.
+    #[inline]
+    pub fn notes_reads(&self) -> bool {
+        self.tracking.is_some_and(|m| !m.broadcast && !(m.opt_in && !self.caching || m.opt_out && self.caching))
+    }
+    /// Whether what it sends may bring itself messages, which belong right behind its reply.
+    #[inline]
+    pub fn hears_itself(&self) -> bool {
+        self.subscriptions() > 0 || self.tracking.is_some()
     }
     /// Subscriptions of all kinds.
     pub fn subscriptions(&self) -> usize {

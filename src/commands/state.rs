@@ -14,7 +14,7 @@ use super::server::shutdown::Plan;
 use super::table;
 use crate::acl::{self, Acl};
 use crate::base::{alloc, clock, rng};
-use crate::clients::{Pause, Registry};
+use crate::clients::{Pause, Registry, Tracking};
 use crate::cluster::Cluster;
 use crate::config::{Config, Policy};
 use crate::keyspace::{Keyspace, Tuning, Waiter};
@@ -83,6 +83,8 @@ pub struct Server {
     pub repl: Replication,
     /// The cluster.
     pub cluster: Cluster,
+    /// Who has read what, to be told of changes.
+    pub tracking: Tracking,
     /// The scripts by hash.
     pub scripts: Scripts,
     /// The libraries of functions.
@@ -136,6 +138,7 @@ impl Server {
             config,
             keyspace,
             registry: Registry::default(),
+            tracking: Tracking::default(),
             pubsub: PubSub::default(),
             metrics: Metrics::new(databases, lookup.all().len()),
             rates: Rates::default(),

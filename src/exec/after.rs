@@ -21,11 +21,25 @@ impl Worker {
                     self.server.pubsub.publish(channel.as_bytes(), &event.key);
                 }
             }
-            self.fx.invalidated.clear();
-            self.fx.flushed = false;
+            let changed = std::mem::take(&mut self.fx.invalidated);
+            if !changed.is_empty() {
+                let told = std::mem::take(&mut self.fx.told);
+                self.server.tracking.changed(&self.server.registry, &changed, told, self.client);
+            }
+            if std::mem::take(&mut self.fx.flushed) && self.server.keyspace.hooks.tracking() {
+                self.server.tracking.flushed(&self.server.registry);
+            }
             let ready = std::mem::take(&mut self.fx.ready);
             self.serve(ready);
         }
+    }
+}
+
+/// What a connection that tracks keys is to hear by now, if anything. Not in a transaction that it queues.
+#[inline]
+pub fn own_invalidations(session: &mut Session, out: &mut Out) {
+    if session.tracking.is_some() && session.multi.is_none() && session.client.mailbox.has_signal() {
+        own_mail(session, out);
     }
 }
 

@@ -27,6 +27,7 @@ impl Worker {
     /// Executes the requests of a turn in order. Returns how many were executed and why it stopped.
     pub fn run(&mut self, session: &mut Session, turn: &Turn<'_>, out: &mut Out) -> (usize, Stop) {
         self.trusted = session.internal;
+        self.client = session.client.id;
         self.held.set_patient(session.internal);
         if self.has_put_off() {
             self.catch_up();
@@ -71,6 +72,9 @@ impl Worker {
                 return (done, Stop::Session);
             }
         }
+        if session.tracking.is_some() {
+            self.limit_tracking();
+        }
         self.pass_on(session, turn, done);
         self.server.keyspace.hooks.wake();
         (done, Stop::No)
@@ -80,6 +84,7 @@ impl Worker {
     fn may_batch(&self, s: &Session, out: &Out) -> bool {
         s.authenticated
             && !s.asking
+            && !s.caching
             && s.multi.is_none()
             && s.reply == ReplyMode::On
             && !self.server.pause.is_set()
@@ -134,6 +139,7 @@ impl Worker {
         }
         // Evicting takes locks of its own, so it comes first.
         let oom = !self.make_room(now) && flags.has(Flags::DENYOOM);
+        super::after::own_invalidations(session, out);
         if !self.take(Locks::Slots) {
             self.unlock();
             self.look_at_state();
@@ -167,6 +173,7 @@ impl Worker {
         note(session, last, done as u64);
         if !self.fx.is_quiet() {
             self.after();
+            super::after::own_invalidations(session, out);
         }
         (done, args)
     }

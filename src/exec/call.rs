@@ -179,6 +179,9 @@ impl Parts<'_> {
         if failed {
             self.failed(entry);
         }
+        if session.tracking.is_some() && session.notes_reads() {
+            self.note_reads(session, entry, argv);
+        }
         if self.fx.dirty > 0 {
             self.stats.changes.add(self.fx.dirty);
         }
@@ -187,6 +190,23 @@ impl Parts<'_> {
         }
         if session.block.is_none() {
             self.observe(session, entry, argv, ns, out.len().saturating_sub(len));
+        }
+    }
+
+    /// The connection, whose locks are held, is to hear when one of the keys changes that it has read.
+    #[cold]
+    fn note_reads(&mut self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
+        if !entry.flags().has(Flags::READONLY) || entry.flags().has(Flags::PUBSUB) || entry.command.script.is_some() {
+            return;
+        }
+        // What the transaction or script changed before it reads is told first: it knows the keys as they are now.
+        let before = &self.fx.invalidated[self.fx.told..];
+        if !before.is_empty() {
+            self.server.tracking.tell_all_readers(&self.server.registry, before, session.client.id);
+            self.fx.told = self.fx.invalidated.len();
+        }
+        for key in entry.command.meta.keys_of(argv).iter().flatten() {
+            self.server.tracking.note(argv[key.index], session.client.id);
         }
     }
 

@@ -89,6 +89,8 @@ pub struct Worker {
     scripts: script::Scripts,
     /// How much of the turn's buffer has gone on to this node's own followers.
     passed_on: usize,
+    /// The connection whose commands run; 0: none.
+    client: u64,
     /// Scripts may be left half-way for others of the same thread.
     leaves: bool,
 }
@@ -123,6 +125,7 @@ impl Worker {
             denied: false,
             scripts: script::Scripts::default(),
             passed_on: 0,
+            client: 0,
             leaves: false,
         }
     }

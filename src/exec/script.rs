@@ -214,6 +214,7 @@ impl Parts<'_> {
         own.asking = session.asking;
         own.no_touch = session.no_touch;
         own.script = Some(clock::now_us());
+        (own.tracking, own.caching) = (session.tracking, session.caching);
         let replies = self.scripts.out.take().unwrap_or_default();
         let was_transaction = std::mem::replace(&mut self.fx.in_transaction, true);
         let no_writes = plan.flags.has(ScriptFlags::NO_WRITES) && !plan.flags.has(ScriptFlags::COMPAT);
@@ -448,7 +449,15 @@ impl ScriptHost<'_, '_> {
     }
 
     fn lock_slot(&mut self, slot: u16) -> Result<(), Refusal> {
-        if self.parts.held.has(slot) || self.parts.held.also_now(slot) {
+        if self.parts.held.has(slot) {
+            return Ok(());
+        }
+        let locked = self.lock_another(slot);
+        self.parts.fx.tracking = self.parts.server.keyspace.hooks.tracking();
+        locked
+    }
+    fn lock_another(&mut self, slot: u16) -> Result<(), Refusal> {
+        if self.parts.held.also_now(slot) {
             return Ok(());
         }
         if !self.wrote {

@@ -75,7 +75,11 @@ impl Worker {
             (_, ReplyMode::SkipNext) => session.reply = ReplyMode::Skip,
             _ => {}
         }
-        if session.subscriptions() > 0 && session.client.mailbox.has_signal() {
+        if session.caching && session.multi.is_none() && !argv[0].eq_ignore_ascii_case(b"client") {
+            // It held for this command.
+            session.caching = false;
+        }
+        if session.hears_itself() && session.client.mailbox.has_signal() {
             // What this command published to its own connection comes right after its reply.
             super::after::own_mail(session, out);
         }
@@ -130,6 +134,7 @@ impl Worker {
             }
         };
         self.scripts.oom = !session.internal && self.gate & bits::BUSY == 0 && !self.make_room(now);
+        super::after::own_invalidations(session, out);
         if self.scripts.oom && self.does(session, entry, Flags::DENYOOM) {
             self.refuse(session, entry, &Error::OOM, now, out);
             return Stop::No;
@@ -395,6 +400,7 @@ impl Worker {
         }
         // Whoever starts the log holds all slots meanwhile: asked before, the answer might be out of date.
         self.fx.logging = self.server.keyspace.hooks.logging();
+        self.fx.tracking = self.server.keyspace.hooks.tracking();
         self.gate == self.server.gate.bits()
             && self.view_version == self.server.cluster.version()
             && self.acl_version == self.server.acl.version()

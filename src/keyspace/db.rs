@@ -601,6 +601,7 @@ impl<'a> Db<'a> {
             return None;
         }
         self.fx.logging = self.ks.hooks.logging();
+        self.fx.tracking = self.ks.hooks.tracking();
         let result = f(self);
         if !self.fx.log.is_empty() && !self.fx.in_transaction {
             self.ks.hooks.append(&mut self.fx.log);
@@ -676,7 +677,7 @@ impl<'a> Db<'a> {
         self.stats.keys(index, -(keys as i64));
         self.stats.expires(index, -expires);
         self.stats.volatile_hashes(index, -volatile);
-        self.fx.flushed |= keys > 0;
+        self.fx.flushed = true;
         if let Some(tables) = self.ks.hooks.take_tables(index, tables) {
             self.ks.lazy.dispose_tables(Garbage::Tables(tables), lazy);
         }

@@ -169,6 +169,8 @@ pub struct Effects {
     pub tracking: bool,
     /// Keys whose cached copies are out of date.
     pub invalidated: Vec<Vec<u8>>,
+    /// Of so many of them those who had read them have heard already.
+    pub told: usize,
     /// A whole database changed.
     pub flushed: bool,
     /// Where effects go: to the append-only file (1), to replicas (2). A script can choose.
@@ -193,6 +195,7 @@ impl Default for Effects {
             ignore_expiry: false,
             tracking: false,
             invalidated: Vec::new(),
+            told: 0,
             flushed: false,
             mask: EVERYWHERE,
         }

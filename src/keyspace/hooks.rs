@@ -42,6 +42,7 @@ pub struct Hooks {
     watching: AtomicBool,
     parity: AtomicBool,
     snapshot: RwLock<Option<Arc<dyn SnapshotHook>>>,
+    tracking: AtomicBool,
 }
 
 impl Hooks {
@@ -57,6 +58,16 @@ impl Hooks {
     #[inline]
     pub fn logging(&self) -> bool {
         self.logging.load(Relaxed)
+    }
+    /// Says whether anybody wants to hear which keys change.
+    pub fn set_tracking(&self, on: bool) {
+        self.tracking.store(on, Release);
+    }
+    /// Whether anybody does. To be asked after the locks are taken: then no change after a read is missed that came after it
+    /// was turned on.
+    #[inline]
+    pub fn tracking(&self) -> bool {
+        self.tracking.load(Relaxed)
     }
     /// Hands effects to the log, and forgets them. The locks of their keys are held.
     pub fn append(&self, effects: &mut LogBuf) {

@@ -558,6 +558,7 @@ impl Conn {
             self.shared.take().exec.forget_waiter(&waiter, now);
         }
         self.shared.take().exec.end_transaction(&mut self.session, now);
+        self.server.tracking.disable(&self.server.keyspace.hooks, &client);
         crate::commands::pubsub::leave(&mut self.session, &self.server.pubsub);
         if self.session.monitor {
             self.server.registry.count_monitor(false);

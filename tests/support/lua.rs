@@ -118,7 +118,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("math.sqrt", "n"),
     ("cjson.encode", "l"),
     ("cjson.decode", "s"),
-    ("cmsgpack.pack", "lns"),
+    ("cmsgpack.pack", "lms"),
     ("cmsgpack.unpack", "s"),
     ("cmsgpack.unpack_one", "sm"),
     ("cmsgpack.unpack_limit", "smm"),
@@ -218,7 +218,7 @@ fn call(rng: &mut Rng, depth: u32) -> String {
     for kind in kinds.chars() {
         let other = match kind {
             // Numbers out of range become what the processor makes of them.
-            'm' | 'p' => 't',
+            'm' | 'p' => 'f',
             'l' => 's',
             _ => 'a',
         };

@@ -355,6 +355,25 @@ impl Conn {
     }
 }
 
+/// A Python with redis-py, in a virtual environment that is made once. Nothing, and a word about it, where it is not to be had.
+pub fn redis_py() -> Option<std::path::PathBuf> {
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-py");
+    let python = target.join("bin/python");
+    // Tests that need it at the same time wait for each other.
+    let lock = std::fs::File::create(target.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !target.join("ready").exists() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&target).status().is_ok_and(|s| s.success());
+        let pip = |()| Command::new(&python).args(["-m", "pip", "install", "-q", "redis"]).status();
+        if !made || !pip(()).is_ok_and(|s| s.success()) {
+            eprintln!("python3 with venv, or redis-py, is not to be had: passed over");
+            return None;
+        }
+        std::fs::write(target.join("ready"), "").unwrap();
+    }
+    Some(python)
+}
+
 /// A directory that is removed in the end.
 pub struct TempDir(pub std::path::PathBuf);
 

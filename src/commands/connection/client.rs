@@ -1,6 +1,6 @@
 //! CLIENT: the container, and the subcommands about the connection itself.
 
-use super::{kill, list};
+use super::{kill, list, tracking};
 use crate::clients::{ReplyMode, flags};
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, help};
@@ -22,9 +22,10 @@ pub static CLIENT: Command = Command::container(
         "A container for client connection commands.",
     ),
     &[
+        &tracking::CACHING,
         &CAPA,
         &GETNAME,
-        &GETREDIR,
+        &tracking::GETREDIR,
         &HELP,
         &ID,
         &list::INFO,
@@ -36,13 +37,20 @@ pub static CLIENT: Command = Command::container(
         &REPLY,
         &SETINFO,
         &SETNAME,
-        &TRACKINGINFO,
+        &tracking::TRACKING,
+        &tracking::TRACKINGINFO,
         &kill::UNBLOCK,
         &kill::UNPAUSE,
     ],
 );
 
-const fn sub(name: &'static str, arity: i16, flags: Flags, since: &'static str, summary: &'static str) -> Meta {
+pub(super) const fn sub(
+    name: &'static str,
+    arity: i16,
+    flags: Flags,
+    since: &'static str,
+    summary: &'static str,
+) -> Meta {
     Meta::new(name, arity, flags, Group::Connection).doc(since, "O(1)", summary)
 }
 
@@ -60,7 +68,7 @@ pub(super) fn checked_name(name: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
-fn on_off(arg: &[u8]) -> Result<bool, Error> {
+pub(super) fn on_off(arg: &[u8]) -> Result<bool, Error> {
     match () {
         () if is(arg, "ON") => Ok(true),
         () if is(arg, "OFF") => Ok(false),
@@ -85,31 +93,6 @@ static GETNAME: Command =
         cx.out.bulk_or_null(Some(&name[..]).filter(|name| !name.is_empty()));
         Ok(())
     });
-
-/// <https://valkey.io/commands/client-getredir/>
-static GETREDIR: Command = Command::new(
-    sub("client|getredir", 2, SUB, "6.0.0", "Returns the client that invalidation messages are sent to, or -1."),
-    |cx, _args| {
-        cx.out.int(-1);
-        Ok(())
-    },
-);
-
-/// <https://valkey.io/commands/client-trackinginfo/>
-static TRACKINGINFO: Command = Command::new(
-    sub("client|trackinginfo", 2, SUB, "6.2.0", "Describes the client-side caching of the connection."),
-    |cx, _args| {
-        cx.out.map(3);
-        cx.out.bulk(b"flags");
-        cx.out.set(1);
-        cx.out.bulk(b"off");
-        cx.out.bulk(b"redirect");
-        cx.out.int(-1);
-        cx.out.bulk(b"prefixes");
-        cx.out.array(0);
-        Ok(())
-    },
-);
 
 /// <https://valkey.io/commands/client-id/>
 static ID: Command =
@@ -210,6 +193,8 @@ static HELP: Command = Command::new(
 );
 
 const HELP_LINES: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
     "CAPA <option> [options...]",
     "    Tell what the client can do. Options are:",
     "    * REDIRECT",
@@ -247,6 +232,9 @@ const HELP_LINES: &[&str] = &[
     "    * LIB-VER: the client lib version.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
     "TRACKINGINFO",
     "    Report tracking status for the current connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",

@@ -51,7 +51,7 @@ fn info(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
 
 /// The flags of a connection, a letter each.
 pub fn letters(client: &Client) -> String {
-    const LETTERS: [(u32, char); 14] = [
+    const LETTERS: [(u32, char); 16] = [
         (flags::MONITOR, 'O'),
         (flags::REPLICA, 'S'),
         (flags::PRIMARY, 'M'),
@@ -59,6 +59,8 @@ pub fn letters(client: &Client) -> String {
         (flags::MULTI, 'x'),
         (flags::BLOCKED | flags::PAUSED, 'b'),
         (flags::TRACKING, 't'),
+        (flags::TRACKING_BROKEN, 'R'),
+        (flags::TRACKING_BROADCAST, 'B'),
         (flags::DIRTY, 'd'),
         (flags::CLOSE_AFTER_REPLY, 'c'),
         (flags::CLOSE_ASAP, 'A'),
@@ -74,6 +76,7 @@ pub fn letters(client: &Client) -> String {
 /// Append the line of a connection; `running`: the command that it is in right now.
 pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup, text: &mut Vec<u8>) {
     let names = client.names.lock().clone();
+    let redirect = if client.has(flags::TRACKING) { client.tracked.redirect.load(Relaxed) as i64 } else { -1 };
     let out = client.out.load(Relaxed);
     let own = out.min(STATIC_BUFFER);
     let queued = out - own + client.mailbox.pending();
@@ -109,7 +112,7 @@ pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup
     ));
     put(format!(" events={} cmd={command} user=", if out > 0 { "rw" } else { "r" }));
     text.extend_from_slice(&effective_user(client));
-    text.extend_from_slice(format!(" redir=-1 resp={} lib-name=", client.resp.load(Relaxed).max(2)).as_bytes());
+    text.extend_from_slice(format!(" redir={redirect} resp={} lib-name=", client.resp.load(Relaxed).max(2)).as_bytes());
     text.extend_from_slice(&names.lib_name);
     text.extend_from_slice(b" lib-ver=");
     text.extend_from_slice(&names.lib_ver);

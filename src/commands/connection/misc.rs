@@ -90,6 +90,7 @@ pub static RESET: Command = Command::new(
 fn reset(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     crate::commands::transactions::discard(cx);
     let client = cx.session.client.clone();
+    super::tracking::disable(cx);
     crate::commands::pubsub::leave(cx.session, &cx.server.pubsub);
     if std::mem::take(&mut cx.session.monitor) {
         cx.server.registry.count_monitor(false);

@@ -6,6 +6,7 @@ pub mod filter;
 pub mod kill;
 pub mod list;
 pub mod misc;
+pub mod tracking;
 
 use super::Command;
 

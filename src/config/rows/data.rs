@@ -43,5 +43,5 @@ rows! {
     /// commands; x expired, e evicted, n new, m missed; A: all but n and m.
     "notify-keyspace-events": Events, = "", MUTABLE, notify_keyspace_events -> i64;
     /// How many keys client-side caching remembers; 0 for no limit.
-    "tracking-table-max-keys": Int(0, i64::MAX), = "1000000", MUTABLE | DORMANT;
+    "tracking-table-max-keys": Int(0, i64::MAX), = "1000000", MUTABLE, tracking_table_max_keys -> usize;
 }

@@ -27,7 +27,15 @@ pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
     // From here on nobody else changes anything.
     let announced = load::Announced::begin(server, 0, false);
     if save {
-        save::save_now(server).map_err(|e| Error::owned(format!("ERR {e}")))?;
+        let mut tries = 0;
+        while let Err(e) = save::save_now(server) {
+            // A snapshot that is under way ends.
+            if e.kind() != std::io::ErrorKind::ResourceBusy || tries >= 5000 {
+                return Err(Error::owned(format!("ERR {e}")));
+            }
+            tries += 1;
+            crate::base::clock::pause_us(1000);
+        }
     }
     if flush {
         flush_all(cx);

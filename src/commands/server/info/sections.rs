@@ -98,7 +98,7 @@ pub(super) fn clients(server: &'static Server, text: &mut Text) {
     text.field("client_recent_max_input_buffer", input);
     text.field("client_recent_max_output_buffer", output);
     text.field("blocked_clients", server.registry.blocked());
-    text.field("tracking_clients", 0);
+    text.field("tracking_clients", server.tracking.clients());
     text.field("pubsub_clients", pubsub);
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", timeouts);
@@ -146,7 +146,10 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
     text.zeros(&["slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     text.zeros(&["active_defrag_key_hits", "active_defrag_key_misses"]);
     text.zeros(&["total_active_defrag_time", "current_active_defrag_time"]);
-    text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    let (keys, items) = server.tracking.sizes();
+    text.field("tracking_total_keys", keys);
+    text.field("tracking_total_items", items);
+    text.field("tracking_total_prefixes", server.tracking.prefixes());
     text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", sum(|t| &t.error_replies));
     text.field("dump_payload_sanitizations", 0);
