@@ -234,6 +234,9 @@ impl Tracking {
     }
     /// A database was emptied: all that anybody knows is out of date.
     pub fn flushed(&self, registry: &Registry) {
+        if self.clients() == 0 && self.keys.load(Relaxed) == 0 {
+            return;
+        }
         for table in &self.tables {
             let old = std::mem::take(&mut *table.lock());
             self.keys.fetch_sub(old.len(), Relaxed);

@@ -26,7 +26,7 @@ impl Worker {
                 let told = std::mem::take(&mut self.fx.told);
                 self.server.tracking.changed(&self.server.registry, &changed, told, self.client);
             }
-            if std::mem::take(&mut self.fx.flushed) && self.server.keyspace.hooks.tracking() {
+            if std::mem::take(&mut self.fx.flushed) {
                 self.server.tracking.flushed(&self.server.registry);
             }
             let ready = std::mem::take(&mut self.fx.ready);
@@ -35,10 +35,10 @@ impl Worker {
     }
 }
 
-/// What a connection that tracks keys is to hear by now, if anything. Not in a transaction that it queues.
+/// What a connection that tracks keys is to hear by now, if anything.
 #[inline]
 pub fn own_invalidations(session: &mut Session, out: &mut Out) {
-    if session.tracking.is_some() && session.multi.is_none() && session.client.mailbox.has_signal() {
+    if session.tracking.is_some() && session.client.mailbox.has_signal() {
         own_mail(session, out);
     }
 }

@@ -32,6 +32,9 @@ impl Worker {
         if self.has_put_off() {
             self.catch_up();
         }
+        if session.tracking.is_some() {
+            self.server.tracking.limit(&self.server.registry, self.server.config.tracking_table_max_keys());
+        }
         self.refresh();
         self.fx.ignore_expiry = session.primary || session.replaying;
         let mut now = turn.now;
@@ -71,9 +74,6 @@ impl Worker {
                 self.server.keyspace.hooks.wake();
                 return (done, Stop::Session);
             }
-        }
-        if session.tracking.is_some() {
-            self.limit_tracking();
         }
         self.pass_on(session, turn, done);
         self.server.keyspace.hooks.wake();

@@ -9,10 +9,6 @@ use crate::keyspace::expire::{self, Walk};
 use crate::keyspace::{Db, Located};
 
 impl Worker {
-    /// Sees to it that no more keys are tracked than `tracking-table-max-keys` says.
-    pub(super) fn limit_tracking(&self) {
-        self.server.tracking.limit(&self.server.registry, self.server.config.tracking_table_max_keys());
-    }
     /// One expiry pass over this worker's share of the slots (`workers` share them). `hz` passes a second.
     pub fn expire(&mut self, workers: usize, hz: u64) {
         if self.has_put_off() {
@@ -20,7 +16,6 @@ impl Worker {
         }
         self.held.set_patient(false);
         self.client = 0;
-        self.limit_tracking();
         // The primary of a replica says when keys go.
         if !self.server.switches.active_expire.load(Relaxed)
             || self.server.pause.is_set()

@@ -36,6 +36,7 @@ pub async fn run(server: &'static Server) {
             server.registry.nudge_all();
         }
         evict_clients(server);
+        server.tracking.limit(&server.registry, server.config.tracking_table_max_keys());
         save::cron(server, now);
         aof::cron(server, now);
         shutdown::cron(server, now);
