@@ -296,7 +296,8 @@ impl Session {
     /// Whether keys that it reads now are to be noted.
     #[inline]
     pub fn notes_reads(&self) -> bool {
-        self.tracking.is_some_and(|m| !m.broadcast && !(m.opt_in && !self.caching || m.opt_out && self.caching))
+        let passed_over = |m: Mode| m.broadcast || m.opt_in && !self.caching || m.opt_out && self.caching;
+        self.tracking.is_some_and(|m| !passed_over(m))
     }
     /// Whether what it sends may bring itself messages, which belong right behind its reply.
     #[inline]

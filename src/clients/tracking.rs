@@ -59,9 +59,12 @@ type Followers = BTreeMap<u64, Arc<Client>>;
 /// Who read a key.
 type Readers = SmallVec<[u64; 2]>;
 
+/// Who has read the keys of some slots.
+type Table = IndexMap<Vec<u8>, Readers>;
+
 /// All of it.
 pub struct Tracking {
-    tables: Box<[Mutex<IndexMap<Vec<u8>, Readers>>]>,
+    tables: Box<[Mutex<Table>]>,
     prefixes: RwLock<BTreeMap<Vec<u8>, Followers>>,
     /// Connections in one mode or another.
     clients: Mutex<usize>,
@@ -171,7 +174,7 @@ impl Tracking {
         hooks.set_tracking(*clients > 0);
     }
 
-    fn table(&self, key: &[u8]) -> &Mutex<IndexMap<Vec<u8>, Readers>> {
+    fn table(&self, key: &[u8]) -> &Mutex<Table> {
         &self.tables[usize::from(slot::key_slot(key)) % TABLES]
     }
     /// A connection has read a key, whose slot is held.
