@@ -33,6 +33,8 @@ pub mod flags {
     pub const TRACKING_BROADCAST: u32 = 1 << 16;
     /// The connection that its messages go to is gone.
     pub const TRACKING_BROKEN: u32 = 1 << 17;
+    /// CLIENT CAPA redirect
+    pub const REDIRECTS: u32 = 1 << 18;
 }
 
 /// What the client told of itself and its user.

@@ -172,6 +172,8 @@ pub struct Session {
     pub sync: Option<Follow>,
     /// The end of the log after its last write.
     pub written: u64,
+    /// CLIENT CAPA redirect: a replica may send it to its primary.
+    pub redirects: bool,
     /// How it tracks, if it does.
     pub tracking: Option<Mode>,
     /// CLIENT CACHING was said for the next command.
@@ -237,6 +239,7 @@ impl Session {
             replica: None,
             sync: None,
             written: 0,
+            redirects: false,
             tracking: None,
             caching: false,
             script: None,

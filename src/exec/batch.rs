@@ -6,6 +6,7 @@ use super::single::Locks;
 use super::{Stop, Turn, Worker};
 use crate::base::clock;
 use crate::clients::{ReplyMode, Session};
+use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
 use crate::keyspace::Located;
 use crate::resp::{Error, Out};
@@ -85,6 +86,7 @@ impl Worker {
         s.authenticated
             && !s.asking
             && !s.caching
+            && !(s.redirects && self.gate & bits::REPLICA != 0)
             && s.multi.is_none()
             && s.reply == ReplyMode::On
             && !self.server.pause.is_set()

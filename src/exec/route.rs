@@ -11,7 +11,9 @@ use crate::clients::Session;
 use crate::cluster::{NodeInfo, State, View};
 use crate::commands::Server;
 use crate::commands::cluster::endpoint;
+use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
+use crate::commands::replication::role::to_primary;
 use crate::keyspace::{Db, Located};
 use crate::resp::{Error, Out};
 use crate::spec::{Flags, KeyFlags};
@@ -82,8 +84,20 @@ impl Worker {
                 let writes = self.does(session, entry, Flags::WRITE);
                 Router { server: self.server, view }.route(session, entry, argv, writes)
             }
+            _ if self.is_for_primary(session, entry) => Err(to_primary(self.server)),
             _ => Ok(Route::Here),
         }
+    }
+
+    /// Whether the client is to ask this replica's primary instead, as it said that it can (CLIENT CAPA redirect).
+    #[inline]
+    pub(super) fn is_for_primary(&self, session: &Session, entry: &Entry) -> bool {
+        session.redirects
+            && self.gate & bits::REPLICA != 0
+            && !session.internal
+            && !self.server.cluster.is_enabled()
+            && (self.does(session, entry, Flags::WRITE)
+                || !session.readonly && self.does(session, entry, Flags::READONLY))
     }
 
     /// Sends a client elsewhere. A transaction is gone then, or fails at its EXEC.

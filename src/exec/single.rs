@@ -1,5 +1,7 @@
 //! One command alone: every check that Redis makes, in its order.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use smallvec::SmallVec;
 
 use super::batch::note;
@@ -125,6 +127,10 @@ impl Worker {
         if let Err(e) = self.permitted(session, entry, argv, out) {
             self.refuse(session, entry, &e, now, out);
             return Stop::No;
+        }
+        if self.is_for_primary(session, entry) && self.server.repl.link.hand_over.load(Relaxed) {
+            // The one that it would be sent to may not know yet that it is a primary.
+            return Stop::Paused;
         }
         let route = match self.route(session, entry, argv) {
             Ok(route) => route,

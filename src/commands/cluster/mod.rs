@@ -199,9 +199,6 @@ pub static READWRITE: Command = Command::new(
 );
 
 fn reads(cx: &mut Ctx<'_>, readonly: bool) -> super::CmdResult {
-    if !cx.server.cluster.is_enabled() {
-        return Err(DISABLED);
-    }
     cx.session.readonly = readonly;
     cx.session.client.set(flags::READONLY, readonly);
     cx.out.ok();

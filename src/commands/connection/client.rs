@@ -79,8 +79,12 @@ pub(super) fn on_off(arg: &[u8]) -> Result<bool, Error> {
 /// <https://valkey.io/commands/client-capa/>
 static CAPA: Command = Command::new(
     sub("client|capa", -3, SUB, "8.0.0", "Tells the server what the client is capable of."),
-    |cx, _args| {
-        // Capabilities concern redirection on replicas; unknown ones are to be ignored.
+    |cx, args| {
+        // What is unknown is to be ignored.
+        if args[2..].iter().any(|capability| is(capability, "REDIRECT")) {
+            cx.session.redirects = true;
+            cx.session.client.set(flags::REDIRECTS, true);
+        }
         cx.out.ok();
         Ok(())
     },

@@ -66,6 +66,15 @@ fn replicaof(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+/// Where clients that can go there by themselves find the primary of this replica.
+pub fn to_primary(server: &Server) -> Error {
+    match server.repl.link.primary() {
+        Some(Primary { host, port }) => Error::owned(format!("REDIRECT {host}:{port}")),
+        // It has just ceased to be a replica.
+        None => Error::new("TRYAGAIN The role of this server is changing"),
+    }
+}
+
 /// Follows a primary. All slots are held, or no command runs yet.
 pub fn become_replica(server: &Server, primary: Primary) {
     let text = format!("{} {}", primary.host, primary.port);
@@ -87,6 +96,10 @@ pub fn become_replica(server: &Server, primary: Primary) {
                 const TEXT: &[u8] =
                     b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
                 count_unserved(server, counters.stats, &waiter, true);
+                if client.has(flags::REDIRECTS) && !server.cluster.is_enabled() {
+                    waiter.to.deliver([b"-", to_primary(server).text(), b"\r\n"].concat());
+                    continue;
+                }
                 waiter.to.deliver(TEXT.to_vec());
                 client.mailbox.close_after_reply();
             }
