@@ -86,7 +86,7 @@ impl Worker {
         s.authenticated
             && !s.asking
             && !s.caching
-            && !(s.redirects && self.gate & bits::REPLICA != 0)
+            && (!s.redirects || self.gate & bits::REPLICA == 0)
             && s.multi.is_none()
             && s.reply == ReplyMode::On
             && !self.server.pause.is_set()
