@@ -88,6 +88,8 @@ pub struct Selector {
     /// The rules since +@all or -@all: whether it allows, and for what.
     rules: Vec<(bool, Vec<u8>)>,
     pub(super) all_keys: bool,
+    /// All keys are allowed by a pattern, after which others may be given.
+    by_pattern: bool,
     pub(super) keys: Vec<KeyPattern>,
     pub(super) all_channels: bool,
     pub(super) channels: Vec<Vec<u8>>,
@@ -110,6 +112,7 @@ impl Selector {
             first_args: HashMap::new(),
             rules: Vec::new(),
             all_keys: false,
+            by_pattern: false,
             keys: Vec::new(),
             all_channels: env.all_channels,
             channels: Vec::new(),
@@ -249,11 +252,14 @@ impl Selector {
     }
 
     fn set_all_keys(&mut self, on: bool) {
-        self.all_keys = on;
+        (self.all_keys, self.by_pattern) = (on, false);
         self.keys.clear();
     }
     /// What follows a `%`: R, W or both, a `~`, the pattern.
     fn add_permission(&mut self, rule: &[u8]) -> Result<(), RuleError> {
+        if self.all_keys && !self.by_pattern {
+            return Err(RuleError::AfterAllKeys);
+        }
         let (mut read, mut write) = (false, false);
         for (at, c) in rule.iter().enumerate() {
             match c.to_ascii_uppercase() {
@@ -263,14 +269,17 @@ impl Selector {
                 _ => break,
             }
         }
-        Err(if self.all_keys { RuleError::AfterAllKeys } else { RuleError::Syntax })
+        Err(RuleError::Syntax)
     }
     fn add_keys(&mut self, pattern: &[u8], read: bool, write: bool) -> Result<(), RuleError> {
-        if self.all_keys {
+        if self.all_keys && !self.by_pattern {
             return Err(RuleError::AfterAllKeys);
         }
         if has_space(pattern) {
             return Err(RuleError::Syntax);
+        }
+        if self.all_keys {
+            return Ok(());
         }
         match self.keys.iter_mut().find(|known| known.pattern == pattern) {
             Some(known) => {
@@ -280,8 +289,9 @@ impl Selector {
             None => self.keys.push(KeyPattern { pattern: pattern.to_vec(), read, write }),
         }
         if pattern == b"*" && self.keys.iter().any(|known| known.pattern == b"*" && known.read && known.write) {
-            // Both permissions for every key are `~*`, however they came.
+            // Both permissions for every key are `~*`, however they came: so they can be read again.
             self.set_all_keys(true);
+            self.by_pattern = true;
         }
         Ok(())
     }

@@ -220,7 +220,7 @@ fn keys_need_what_the_command_does_with_them() {
 #[test]
 fn both_permissions_for_every_key_are_all_keys() {
     let acl = acl();
-    for rules in ["%RW~*", "%R~* %W~*", "~a ~*"] {
+    for rules in ["%RW~*", "%R~* %W~*", "~a ~*", "~a %RW~* ~b %R~c"] {
         assert_eq!(
             text(&set(&acl, "u", &format!("reset {rules}")).unwrap()),
             "off sanitize-payload ~* resetchannels -@all"

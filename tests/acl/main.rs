@@ -1,5 +1,7 @@
 //! Users and their rights, on real servers.
 
+mod redis;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -757,50 +759,6 @@ fn no_command_runs_by_a_right_that_is_gone() {
             assert_eq!(admin.run("ACL SETUSER u +incr").text(), "OK");
         }
     });
-}
-
-/// Where this table is right and Redis 7.0 is not: both are as in Valkey.
-const OTHER_CATEGORIES: [&str; 1] = ["wait"];
-const OTHER_KEYS: [&str; 1] = ["sinterstore"];
-
-#[test]
-fn categories_and_key_flags_are_those_of_redis() {
-    if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return eprintln!("redis-server is not installed: passed over");
-    }
-    /// Of each command and subcommand: categories, flags of its keys.
-    fn collect(reply: &Value, into: &mut std::collections::BTreeMap<String, (Vec<String>, Vec<Vec<String>>)>) {
-        for command in reply.items() {
-            let parts = command.items();
-            let sorted = |value: &Value| {
-                let mut texts = value.texts();
-                texts.sort();
-                texts
-            };
-            let keys = parts[8].items().iter().map(|spec| sorted(&field(spec, "flags"))).collect();
-            into.insert(parts[0].text(), (sorted(&parts[6]), keys));
-            collect(&parts[9], into);
-        }
-    }
-    let (ours, theirs) = (Server::start(&[]), Server::redis());
-    let mut table = [Default::default(), Default::default()];
-    for (server, table) in [&ours, &theirs].into_iter().zip(&mut table) {
-        collect(&server.connect().run("COMMAND"), table);
-    }
-    let [ours, theirs] = table;
-    let (mut compared, mut wrong) = (0, Vec::new());
-    for (name, (categories, keys)) in &theirs {
-        let Some((our_categories, our_keys)) = ours.get(name) else { continue };
-        compared += 1;
-        if (categories != our_categories) != OTHER_CATEGORIES.contains(&name.as_str()) {
-            wrong.push(format!("{name}: {our_categories:?}, Redis {categories:?}"));
-        }
-        if (keys != our_keys) != OTHER_KEYS.contains(&name.as_str()) {
-            wrong.push(format!("{name}: keys {our_keys:?}, Redis {keys:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared > 350, "{compared}");
 }
 
 #[test]
