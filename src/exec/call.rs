@@ -276,8 +276,10 @@ impl Parts<'_> {
             (LogKind::LargeRequest, config.commandlog_large_request_max_len()),
             (LogKind::LargeReply, config.commandlog_large_reply_max_len()),
         ];
+        // The command may have been the one that turned the log of slow ones off.
+        let off = config.commandlog_execution_slower_than() < 0;
         for ((over, value), (kind, max)) in over.into_iter().zip(kinds) {
-            if over {
+            if over && !(off && kind == LogKind::Slow) {
                 let origin = commandlog::Origin { time: clock::now_ms() / 1000, addr: &s.client.addr, name: &name };
                 self.server.log.record(kind, value, &argv, origin, max);
             }

@@ -16,6 +16,7 @@ impl Worker {
         }
         self.held.set_patient(false);
         self.client = 0;
+        self.scripts.tidy(self.server);
         // The primary of a replica says when keys go.
         if !self.server.switches.active_expire.load(Relaxed)
             || self.server.pause.is_set()

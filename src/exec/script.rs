@@ -6,7 +6,9 @@
 //! 1. a script that has not written yet is stopped, and its command runs again under the locks of all slots;
 //! 2. one that has written waits for the slot; whoever waits for locks with others in hand lets those go meanwhile
 //!    ([`crate::keyspace::Held::also_urgent`]). Of two such scripts that want each other's slots one gets an error for the
-//!    command that it called.
+//!    command that it called: each has written what the other is to see before it, and nothing written is taken back. That
+//!    is for scripts that write first and only then touch a key, undeclared, which another such script holds; one that
+//!    reads its undeclared keys before it writes, or declares them, never meets it.
 //!
 //! Locks are held until the script ends, so it takes effect as one in every case.
 //!
@@ -27,7 +29,7 @@ use crate::clients::Session;
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
 use crate::commands::server::monitor;
-use crate::commands::{CmdResult, Scope, ScriptKind};
+use crate::commands::{CmdResult, Scope, ScriptKind, Server};
 use crate::keyspace::{Located, SLOTS};
 use crate::resp::{Error, Out, Proto};
 use crate::script::vm::{Called, Compiled, Host, Job, Vm};
@@ -53,6 +55,29 @@ pub struct Scripts {
     published: [usize; 2],
 }
 
+impl Scripts {
+    /// Tells others what the interpreters use.
+    fn publish(&mut self, server: &Server, interpreters: &Interpreters) {
+        let used = interpreters.memory();
+        for (used, (published, total)) in
+            used.into_iter().zip(self.published.iter_mut().zip(&server.interpreter_memory))
+        {
+            if used.abs_diff(*published) >= 4096 {
+                let before = std::mem::replace(published, used);
+                total.fetch_add(used.wrapping_sub(before), Relaxed);
+            }
+        }
+    }
+    /// Gives up the interpreter of scripts that were all forgotten.
+    pub(super) fn tidy(&mut self, server: &Server) {
+        if self.interpreters.forget_stale(&server.scripts) {
+            let interpreters = std::mem::take(&mut self.interpreters);
+            self.publish(server, &interpreters);
+            self.interpreters = interpreters;
+        }
+    }
+}
+
 /// What a script is and may do.
 struct Plan<'a> {
     name: &'a str,
@@ -75,14 +100,7 @@ impl Parts<'_> {
     ) -> CmdResult {
         let mut interpreters = std::mem::take(&mut self.scripts.interpreters);
         let result = self.find_and_run(&mut interpreters, kind, session, argv, now, out);
-        let used = interpreters.memory();
-        let published = self.scripts.published.iter_mut().zip(&self.server.interpreter_memory);
-        for (used, (published, total)) in used.into_iter().zip(published) {
-            if used.abs_diff(*published) >= 4096 {
-                let before = std::mem::replace(published, used);
-                total.fetch_add(used.wrapping_sub(before), Relaxed);
-            }
-        }
+        self.scripts.publish(self.server, &interpreters);
         self.scripts.interpreters = interpreters;
         result
     }
@@ -512,6 +530,8 @@ impl Host for ScriptHost<'_, '_> {
         self.parts.tick = None;
         self.parts.call(&mut self.session, entry, argv, Located::NONE, self.now, &mut self.out);
         self.parts.stats.commands_processed.add(1);
+        let client = &self.session.client.commands;
+        client.store(client.load(Relaxed) + 1, Relaxed);
         self.calls += 1;
         if self.calls.is_multiple_of(LOOK_EVERY)
             && let Some(why) = self.ending()

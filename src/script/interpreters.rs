@@ -48,6 +48,11 @@ impl Interpreters {
     pub fn memory(&self) -> [usize; 2] {
         [self.scripts.as_ref().map_or(0, |s| s.vm.memory()), self.functions.as_ref().map_or(0, |f| f.vm.memory())]
     }
+    /// Drops the interpreter of scripts if all that it knows were forgotten since. Whether it did.
+    pub fn forget_stale(&mut self, all: &Scripts) -> bool {
+        let generation = all.generation();
+        self.scripts.take_if(|s| s.generation != generation).is_some()
+    }
     fn scripting(&mut self, all: &Scripts, limit: usize) -> Result<&mut Scripting, Error> {
         let generation = all.generation();
         if self.scripts.as_ref().is_none_or(|s| s.generation != generation) {

@@ -72,8 +72,9 @@ fn getex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let Some(had) = cx.db.peek(key).map(|e| e.expiry()) else { return Ok(()) };
     match options.expiry {
         Expiry::At(at) if at <= cx.db.now => {
-            cx.db.delete_by_user(key);
-            cx.db.effect(&[b"DEL", key]);
+            let lazy = cx.db.tuning().lazy_expire;
+            cx.db.delete(key, lazy);
+            cx.db.effect(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
             cx.db.notify(notify::GENERIC, "del", key);
             cx.db.modified(key, 1);
         }

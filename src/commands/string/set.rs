@@ -200,8 +200,9 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
     if matches!(ttl, Ttl::At(at) if at <= cx.db.now) {
         // Over before it began.
-        if cx.db.delete(key, cx.db.tuning().lazy_expire) {
-            cx.db.effect(&[b"DEL", key]);
+        let lazy = cx.db.tuning().lazy_expire;
+        if cx.db.delete(key, lazy) {
+            cx.db.effect(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
             cx.db.notify(notify::GENERIC, "del", key);
             cx.db.modified(key, 1);
         }
