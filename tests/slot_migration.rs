@@ -231,3 +231,61 @@ fn a_move_can_be_given_up_and_a_target_that_dies_leaves_the_slots_where_they_are
     load.more(500);
     load.end(nodes[0].port());
 }
+
+/// Whoever is killed, and whenever: one owner of each slot is left, and every key is with it, once.
+#[test]
+fn a_death_at_any_moment_leaves_one_owner_with_all_keys() {
+    let mut nodes: Vec<Node> = (0..3).map(|_| Node::lasting()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    nodes.iter().for_each(|n| drop(n.run("CONFIG SET cluster-allow-replica-migration no")));
+    // Slots 0 to 5460 are the first node's, and go to and fro between it and the second.
+    let keys: Vec<String> =
+        (0..20_000).map(|n| format!("key:{n}")).filter(|k| key_slot(k.as_bytes()) <= 5460).collect();
+    let mut conn = nodes[0].server.connect();
+    for part in keys.chunks(500) {
+        part.iter().for_each(|key| conn.send(&[b"SET", key.as_bytes(), &[b'x'; 500]]));
+        part.iter().for_each(|_| assert_eq!(conn.read().text(), "OK"));
+    }
+    drop(conn);
+    let mut outcomes = [0, 0];
+    for round in 0..10u64 {
+        let owns = |node: &Node| picture(node)[&node.id()].3.iter().any(|range| range.starts_with("0-"));
+        let source = (0..2).find(|&i| owns(&nodes[i])).expect("somebody owns the slots");
+        let target = 1 - source;
+        let ask = format!("CLUSTER MIGRATESLOTS SLOTSRANGE 0 5460 NODE {}", nodes[target].id());
+        wait("a start", || nodes[source].run(&ask) == "OK");
+        // From the first moment to about the last.
+        clock::pause_us(round * 12_000);
+        let victim = if round % 2 == 0 { source } else { target };
+        nodes[victim].kill_and_restart();
+        nodes[victim].run("CONFIG SET cluster-allow-replica-migration no");
+        agree(&nodes.iter().collect::<Vec<_>>());
+        wait("an end of the migration", || {
+            let ended = |node: &Node| ["", "success", "failed", "cancelled"].contains(&&state(node)[..]);
+            ended(&nodes[0]) && ended(&nodes[1])
+        });
+        let owners: Vec<usize> = (0..3).filter(|&i| owns(&nodes[i])).collect();
+        assert_eq!(owners.len(), 1, "round {round}");
+        let owner = owners[0];
+        outcomes[usize::from(owner == target)] += 1;
+        let mut conn = nodes[owner].server.connect();
+        keys.iter().for_each(|key| conn.send(&[b"STRLEN", key.as_bytes()]));
+        let found = keys.iter().filter(|_| conn.read().int() == 500).count();
+        assert_eq!(found, keys.len(), "round {round}");
+        // What the other one had is removed, except where it died and loaded it again: that is not its to serve.
+        let other = &nodes[1 - owner];
+        if victim != 1 - owner {
+            wait("the removal", || other.server.connect().run("CLUSTER COUNTKEYSINSLOT 100").int() == 0);
+        }
+        assert!(other.run(&format!("GET {}", keys[0])).starts_with("MOVED"), "round {round}");
+        if victim == 1 - owner {
+            // As an operator would.
+            for slot in 0..=5460 {
+                let _ = other.run(&format!("CLUSTER FLUSHSLOT {slot}"));
+            }
+        }
+    }
+    println!("the slots stayed in {} rounds and moved in {}", outcomes[0], outcomes[1]);
+}

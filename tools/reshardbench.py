@@ -10,6 +10,7 @@ counts what was acknowledged; every counter is looked at afterwards.
 
 import argparse
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -136,8 +137,10 @@ def run(name, program, way, args):
         time.sleep(1)
         lost = load.stop(ports)
         moved = int(Client(ports[1])("DBSIZE")[1:])
+        held = re.findall(r"writes held back for (\d+) us", (pathlib.Path(directory) / str(ports[0]) / "log").read_text())
+        paused = f", writes held back for {int(held[0]) / 1000:.1f} ms" if held else ""
         print(f"{name:28} {moved:8} keys in {seconds:6.1f} s: {moved / seconds:8.0f} keys/s, slowest reply {slowest * 1000:6.1f} ms, "
-              f"client errors {len(load.errors)}, wrong counters {lost} of {len(load.counts)}", flush=True)
+              f"client errors {len(load.errors)}, wrong counters {lost} of {len(load.counts)}{paused}", flush=True)
     finally:
         for node in nodes:
             node.terminate()

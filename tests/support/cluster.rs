@@ -23,10 +23,29 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn of(mut command: Command) -> Node {
+    pub fn of(command: Command) -> Node {
         let (port, dir) = (free_port(), TempDir::new());
+        Node { server: Node::run_in(command, port, &dir), _dir: dir }
+    }
+    fn run_in(mut command: Command, port: u16, dir: &TempDir) -> Server {
         command.current_dir(&dir.0).args(["--port", &port.to_string()]).args(OPTIONS);
-        Node { server: Server::run(command, port), _dir: dir }
+        Server::run(command, port)
+    }
+    /// One of ours whose acknowledged writes survive its death.
+    pub fn lasting() -> Node {
+        Node::of(Node::lasting_command())
+    }
+    fn lasting_command() -> Command {
+        let mut command = dunlin();
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command
+    }
+    /// Kills a node that [`Node::lasting`] made, and starts it again.
+    pub fn kill_and_restart(&mut self) {
+        let port = self.port();
+        self.server.signal("KILL");
+        wait("a free port", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
+        self.server = Node::run_in(Node::lasting_command(), port, &self._dir);
     }
     pub fn ours() -> Node {
         Node::of(dunlin())

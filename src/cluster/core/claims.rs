@@ -4,6 +4,8 @@
 //! slot from this node's shard, the shard was taken over, by one of its replicas or by an operator who moved everything
 //! away, and this node follows whoever did it.
 
+use std::collections::BTreeMap;
+
 use super::node::ME;
 use super::{Core, Event, Level, SlotSet};
 
@@ -17,6 +19,7 @@ impl Core {
         let mine = if me_primary { Some(ME) } else { self.nodes[ME].primary };
         let same_shard = self.nodes.same_shard(sender, ME);
         let mut dirty = SlotSet::new();
+        let mut moved: BTreeMap<usize, SlotSet> = BTreeMap::new();
         let mut lost_to_sender = 0u16;
         for slot in claimed.iter() {
             let owner = self.nodes.owner(slot);
@@ -29,11 +32,7 @@ impl Core {
                 continue;
             }
             if let Some(owner) = owner.filter(|&owner| !self.nodes.same_shard(owner, sender)) {
-                let (from, to) = (self.named(owner), self.named(sender));
-                let (old, new) = (self.nodes[owner].shard_id, self.nodes[sender].shard_id);
-                self.log(Level::Notice, || {
-                    format!("Slot {slot} is migrated from node {from} in shard {old} to node {to} in shard {new}.")
-                });
+                moved.entry(owner).or_default().insert(slot);
             }
             if owner == Some(ME) {
                 dirty.insert(slot);
@@ -46,6 +45,14 @@ impl Core {
             self.assign_slot(slot, sender);
             self.save_durably();
             self.todo.state = true;
+        }
+        for (owner, slots) in moved {
+            let (from, to) = (self.named(owner), self.named(sender));
+            let (old, new) = (self.nodes[owner].shard_id, self.nodes[sender].shard_id);
+            let (noun, verb) = if slots.len() == 1 { ("Slot", "is") } else { ("Slots", "are") };
+            self.log(Level::Notice, || {
+                format!("{noun} {slots} {verb} migrated from node {from} in shard {old} to node {to} in shard {new}.")
+            });
         }
         self.learn_given_up(sender, epoch, claimed);
         let mut new_primary = lost_to_sender > 0;
