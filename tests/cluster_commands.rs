@@ -157,3 +157,22 @@ fn a_rewritten_configuration_of_a_replica_in_a_cluster_starts_again() {
         .connect()
         .until("a link", |c| c.run("INFO replication").text().contains("master_link_status:up"));
 }
+
+/// Keys from a file that no slot of the node covers: slots that nobody has are taken.
+#[test]
+fn keys_that_are_loaded_for_unassigned_slots_bring_their_slots_with_them() {
+    let dir = support::TempDir::new();
+    let start = |cluster: &str| {
+        let port = support::free_port();
+        let mut command = support::dunlin();
+        command.current_dir(&dir.0).args(["--port", &port.to_string(), "--cluster-enabled", cluster]);
+        support::Server::run(command, port)
+    };
+    let single = start("no");
+    assert_eq!(single.connect().run("SET key value").text(), "OK");
+    assert_eq!(single.connect().run("SAVE").text(), "OK");
+    drop(single);
+    let node = start("yes");
+    let nodes = node.connect().run("CLUSTER NODES").text();
+    assert!(nodes.trim_end().ends_with(&format!(" {}", key_slot(b"key"))), "{nodes}");
+}

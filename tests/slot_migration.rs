@@ -274,18 +274,10 @@ fn a_death_at_any_moment_leaves_one_owner_with_all_keys() {
         keys.iter().for_each(|key| conn.send(&[b"STRLEN", key.as_bytes()]));
         let found = keys.iter().filter(|_| conn.read().int() == 500).count();
         assert_eq!(found, keys.len(), "round {round}");
-        // What the other one had is removed, except where it died and loaded it again: that is not its to serve.
+        // What the other one had is removed, also where it died and loaded it again.
         let other = &nodes[1 - owner];
-        if victim != 1 - owner {
-            wait("the removal", || other.server.connect().run("CLUSTER COUNTKEYSINSLOT 100").int() == 0);
-        }
+        wait("the removal", || other.server.connect().run("DBSIZE").int() == 0);
         assert!(other.run(&format!("GET {}", keys[0])).starts_with("MOVED"), "round {round}");
-        if victim == 1 - owner {
-            // As an operator would.
-            for slot in 0..=5460 {
-                let _ = other.run(&format!("CLUSTER FLUSHSLOT {slot}"));
-            }
-        }
     }
     println!("the slots stayed in {} rounds and moved in {}", outcomes[0], outcomes[1]);
 }

@@ -31,6 +31,7 @@ use std::sync::atomic::Ordering::Release;
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
 use crate::commands::acl as users;
+use crate::commands::cluster::keys;
 use crate::commands::gate::bits;
 use crate::commands::persistence::{aof, load, save};
 use crate::commands::replication::role;
@@ -143,7 +144,8 @@ async fn load_data(server: &'static Server) -> Result<(), String> {
     })
     .await;
     server.gate.set(bits::LOADING, false);
-    loaded.map_err(|e| e.to_string())?
+    loaded.map_err(|e| e.to_string())??;
+    keys::verify_loaded(server)
 }
 
 /// `set-proc-title`: what `ps` shows.

@@ -1,9 +1,10 @@
 //! The keys of slots: counting, listing and removing them.
 
-use super::{DISABLED, UNSTEADY, meta};
+use super::change::Counted;
+use super::{DISABLED, UNSTEADY, events, meta};
 use crate::base::clock;
 use crate::base::slot::SLOTS;
-use crate::cluster::SlotSet;
+use crate::cluster::{SlotSet, core};
 use crate::commands::options;
 use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
 use crate::keyspace::{Db, Effects, Held, Located, notify};
@@ -176,6 +177,43 @@ pub fn remove(server: &'static Server, slots: &SlotSet) -> u64 {
         }
     }
     removed
+}
+
+/// Holds what was loaded at the start against what the node remembers of the cluster: keys in slots that nobody has make
+/// these slots this node's, keys in slots of others, which it was not receiving, are removed. A replica has what its
+/// primary says.
+pub fn verify_loaded(server: &'static Server) -> Result<(), String> {
+    let Some(view) = server.cluster.view().filter(|view| view.myself().is_primary()) else { return Ok(()) };
+    let mut hands = Hands::new(server);
+    let (mut unassigned, mut elsewhere) = (SlotSet::new(), SlotSet::new());
+    for slot in 0..SLOTS {
+        let used = |hands: &mut Hands| {
+            (0..server.keyspace.databases())
+                .any(|index| hands.with(slot, index, |db| db.is_used() && db.slot_len(slot) > 0))
+        };
+        if view.is_my_shards(slot) || !used(&mut hands) {
+            continue;
+        }
+        match (view.owner(slot), view.importing_from(slot)) {
+            (None, _) => unassigned.insert(slot),
+            (Some(owner), Some(from)) if owner.id == from.id => continue,
+            (Some(_), _) => elsewhere.insert(slot),
+        };
+    }
+    if !unassigned.is_empty() {
+        tracing::info!("I have keys for unassigned slots {unassigned}. Taking responsibility for them.");
+        let command = core::Command::Slots { add: true, ranges: unassigned.ranges().to_vec() };
+        if let Some(mut core) = server.cluster.core() {
+            let taken = core.handle_command(clock::steady_ms(), command, &Counted::NOTHING);
+            taken.map_err(|e| e.into_owned())?;
+        }
+        events::carry_out(server);
+    }
+    if !elsewhere.is_empty() {
+        tracing::info!("I have keys for slots {elsewhere}, which are assigned to other nodes. Deleting them.");
+        remove(server, &elsewhere);
+    }
+    Ok(())
 }
 
 /// True if there are more.
