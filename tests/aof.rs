@@ -346,3 +346,23 @@ fn a_full_disk_stops_writes_and_loses_nothing() {
     }
     assert_eq!(c.run("GET a").text(), "1");
 }
+
+/// A replica that ended right after a full synchronization started again without data: its files had no base yet.
+#[test]
+fn an_end_right_after_a_full_synchronization_waits_for_the_first_base() {
+    let (primary, dir) = (Server::start(&["--repl-diskless-sync-delay", "0"]), TempDir::new());
+    let mut conn = primary.connect();
+    assert_eq!(conn.run("DEBUG POPULATE 200000 key 100").text(), "OK");
+    let port = free_port();
+    let start = || {
+        let mut command = dunlin();
+        command.current_dir(&dir.0).args(["--port", &port.to_string(), "--appendonly", "yes", "--save", ""]);
+        Server::run(command, port)
+    };
+    let replica = start();
+    replica.connect().run(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    replica.connect().until("the data", |c| c.run("DBSIZE").text() == "200000");
+    replica.signal("TERM");
+    assert_eq!(replica.wait(), Some(0));
+    assert_eq!(start().connect().run("DBSIZE").int(), 200_000);
+}

@@ -198,7 +198,8 @@ impl Router<'_> {
         }
         let mine = view.myself();
         let follows_owner = mine.is_replica() && mine.primary == Some(owner.id);
-        if session.readonly && follows_owner && (!writes || wanted.channels) {
+        // Messages of a shard go to all of its nodes, so its replicas serve them, too.
+        if (session.readonly || wanted.channels) && follows_owner && !writes {
             return Ok(Route::Here);
         }
         Err(self.redirection("MOVED", at, owner, session))

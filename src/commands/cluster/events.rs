@@ -82,7 +82,8 @@ fn carry(server: &'static Server, event: Event) {
     }
 }
 
-fn publish_view(server: &Server) {
+/// Lets commands see the newest view.
+pub fn publish_view(server: &Server) {
     let view = server.cluster.core().map(|mut core| core.view());
     if let Some(view) = view {
         server.cluster.publish(view);

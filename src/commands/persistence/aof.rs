@@ -50,6 +50,8 @@ pub struct Aof {
     lock: Mutex<Option<File>>,
     /// A rewrite is to begin as soon as it can.
     pub scheduled: AtomicBool,
+    /// The files do not have the data yet: the first rewrite is not through.
+    pub baseless: AtomicBool,
     /// Whether the last rewrite succeeded.
     pub failed: AtomicBool,
     /// How long the last one took, seconds plus one; 0: there was none.
@@ -238,6 +240,7 @@ pub fn turn_on(server: &'static Server) -> Result<(), String> {
     if let Ok(Some(manifest)) = Manifest::load(&directory(server), &stem(server)) {
         *server.aof.manifest.lock() = manifest;
     }
+    server.aof.baseless.store(true, Release);
     if !begin(server) {
         server.aof.scheduled.store(true, Release);
     }
@@ -247,6 +250,7 @@ pub fn turn_on(server: &'static Server) -> Result<(), String> {
 /// `appendonly no`: what was written is made lasting, and no more is written. No slots are held.
 pub fn turn_off(server: &'static Server) {
     server.aof.scheduled.store(false, Release);
+    server.aof.baseless.store(false, Release);
     if let Some(rewrite) = server.aof.rewrite() {
         rewrite.cancel.store(true, Release);
     }
@@ -307,6 +311,7 @@ fn begin(server: &'static Server) -> bool {
         }
         match result {
             Ok(()) => {
+                aof.baseless.store(false, Release);
                 aof.failed.store(false, Release);
                 aof.failures.store(0, Release);
                 aof.rewrites.fetch_add(1, AcqRel);

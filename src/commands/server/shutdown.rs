@@ -148,6 +148,17 @@ pub fn cron(server: &'static Server, now: i64) {
 #[derive(Debug, Clone, Copy)]
 pub struct SaveFailed;
 
+/// Waits until the append-only file has the data that it does not have yet, for as long as replicas would be waited for.
+fn has_first_base(server: &Server) -> bool {
+    tracing::info!("Waiting for the initial AOF before exiting.");
+    let patience = server.config.shutdown_timeout() as i64 * 1000;
+    let start = clock::steady_ms();
+    while server.aof.baseless.load(Acquire) && clock::steady_ms() - start < patience && !server.running.any() {
+        clock::pause_us(1000);
+    }
+    !server.aof.baseless.load(Acquire)
+}
+
 /// Saves, if that is asked for, and ends. `Err`: the snapshot could not be written, and the server goes on.
 pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
     if let Some(job) = server.snapshots.job() {
@@ -158,6 +169,10 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
         while server.snapshots.job().is_some() && !server.running.any() {
             clock::pause_us(1000);
         }
+    }
+    if server.aof.baseless.load(Acquire) && !has_first_base(server) && !plan.force {
+        tracing::warn!("Writing initial AOF, can't exit");
+        return Err(SaveFailed);
     }
     let replicas = server.repl.online();
     if replicas > 0 && !server.repl.link.is_replica() {

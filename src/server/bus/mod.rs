@@ -387,6 +387,8 @@ pub fn review_settings(server: &Server) {
     if let Some(mut core) = server.cluster.core() {
         core.handle_settings(clock::steady_ms(), settings(server.config));
         drop(core);
+        // The next command sees what this one set. All else follows on the thread of the bus.
+        events::publish_view(server);
         server.cluster.ring();
     }
 }
