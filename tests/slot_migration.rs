@@ -283,3 +283,30 @@ fn a_death_at_any_moment_leaves_one_owner_with_all_keys() {
     }
     println!("the slots stayed in {} rounds and moved in {}", outcomes[0], outcomes[1]);
 }
+
+/// A primary that gave its last slot away was elected in its new shard, before it had anything of it: its offset was that
+/// of its old history.
+#[test]
+fn who_comes_from_another_shard_tells_no_offset_until_it_has_the_data() {
+    let nodes = three();
+    nodes[2].run("CONFIG SET repl-diskless-sync-delay 1000");
+    let mut conn = nodes[0].server.connect();
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    for _ in 0..1000 {
+        conn.run(&format!("INCR {tag}"));
+    }
+    let reply = nodes[0].run(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE 0 5460 NODE {}", nodes[2].id()));
+    assert_eq!(reply, "OK");
+    let id = nodes[0].id();
+    let offset = |node: &Node| {
+        let shards = node.server.connect().run("CLUSTER SHARDS");
+        let mut nodes = shards.items().iter().flat_map(|shard| shard.items()[3].items().to_vec());
+        let mine = nodes.find(|node| node.items()[1].text() == id)?;
+        let at = mine.items().iter().position(|field| field.text_or("") == "replication-offset")?;
+        Some((mine.items()[at + 1].int(), mine.items().iter().any(|field| field.text_or("") == "replica")))
+    };
+    wait("a replica that has nothing yet", || offset(&nodes[1]) == Some((0, true)));
+    nodes[2].run("CONFIG SET repl-diskless-sync-delay 0");
+    replicas_are_linked(&[&nodes[0]]);
+    wait("its place in the new history", || offset(&nodes[1]).is_some_and(|(offset, _)| offset > 0));
+}

@@ -82,7 +82,10 @@ fn facts(server: &Server) -> Facts {
     } else {
         PrimaryLink::Down { since: at(link.down_since.load(std::sync::atomic::Ordering::Acquire)) }
     };
-    Facts { repl_offset: repl.log.end(), primary_link }
+    // What it has of another shard's history counts for nothing in the shard that it follows now, and gets its data from
+    // only later: with its old offset it would be elected before those who have them.
+    let blank = link.is_replica() && link.blank.load(std::sync::atomic::Ordering::Acquire);
+    Facts { repl_offset: if blank { 0 } else { repl.log.end() }, primary_link }
 }
 
 /// What a link's task is reached by. Dropping it closes the link.
