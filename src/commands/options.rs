@@ -13,6 +13,12 @@ pub fn is(arg: &[u8], word: &str) -> bool {
 pub fn int(arg: &[u8]) -> Result<i64, Error> {
     num::parse_i64(arg).ok_or(Error::NOT_INT)
 }
+
+/// A hash slot.
+pub fn slot(arg: &[u8]) -> Result<u16, Error> {
+    let slot = int(arg).ok().and_then(|n| u16::try_from(n).ok()).filter(|&slot| slot < crate::base::slot::SLOTS);
+    slot.ok_or(Error::new("ERR Invalid or out of range slot"))
+}
 /// A 64-bit integer from `min` on, or the error that Redis has for a negative number.
 pub fn int_in(arg: &[u8], min: i64, max: i64, text: Option<&'static str>) -> Result<i64, Error> {
     let n = match (num::parse_i64(arg), text) {

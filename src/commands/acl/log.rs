@@ -30,12 +30,7 @@ fn log(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             return Ok(());
         }
         [count] => int(count)?,
-        _ => {
-            let name = String::from_utf8_lossy(args[1]).into_owned();
-            return Err(Error::owned(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP."
-            )));
-        }
+        _ => return Err(Error::usage("ACL", args[1])),
     };
     let entries = log.newest(usize::try_from(count).unwrap_or(0));
     let now = clock::now_ms();

@@ -10,8 +10,7 @@ use crate::spec::{CATEGORIES, Group, Meta};
 
 /// The error for a number of arguments that a subcommand does not take, though its arity does.
 fn wrong(sub: &[u8]) -> Error {
-    let shown = &sub[..sub.len().min(128)];
-    Error::owned([b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try ACL HELP."].concat())
+    Error::usage("ACL", sub)
 }
 
 /// <https://valkey.io/commands/acl-cat/>

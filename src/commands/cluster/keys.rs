@@ -52,8 +52,7 @@ fn flush(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if !cx.server.cluster.is_enabled() {
         return Err(DISABLED);
     }
-    let slot = options::int(args[2]).ok().and_then(|n| u16::try_from(n).ok()).filter(|&slot| slot < SLOTS);
-    let slot = slot.ok_or(Error::new("ERR Invalid or out of range slot"))?;
+    let slot = options::slot(args[2])?;
     let lazy = match args.get(3) {
         None => cx.config().lazyfree_lazy_user_flush(),
         Some(word) if args.len() == 4 && options::is(word, "async") => true,

@@ -53,11 +53,6 @@ impl Row {
     }
 }
 
-fn slot(arg: &[u8]) -> Result<u16, Error> {
-    let slot = options::int(arg).ok().and_then(|n| u16::try_from(n).ok()).filter(|&slot| slot < SLOTS);
-    slot.ok_or(Error::new("ERR Invalid or out of range slot"))
-}
-
 fn slot_stats(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let view = view(cx)?;
     // key-count costs nothing; the others are known where they are counted.
@@ -65,7 +60,7 @@ fn slot_stats(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let shown = if counted { &METRICS[..] } else { &METRICS[..1] };
     let (slots, order) = match args[2] {
         word if is(word, "slotsrange") && args.len() == 5 => {
-            let (first, last) = (slot(args[3])?, slot(args[4])?);
+            let (first, last) = (options::slot(args[3])?, options::slot(args[4])?);
             if first > last {
                 return Err(Error::owned(format!(
                     "ERR Start slot number {first} is greater than end slot number {last}"

@@ -56,9 +56,7 @@ impl<'a> Request<'a> {
                     request.kind = Some(known.ok_or_else(unknown)?);
                 }
                 () if slots && is(word, "SLOT") => {
-                    let slot = options::int(value).ok().and_then(|n| u16::try_from(n).ok());
-                    let slot = slot.filter(|&slot| usize::from(slot) < SLOTS);
-                    request.slot = Some(slot.ok_or(Error::new("ERR Invalid or out of range slot"))?);
+                    request.slot = Some(options::slot(value)?);
                 }
                 () => return Err(Error::SYNTAX),
             }

@@ -98,7 +98,7 @@ static FLUSH: Command =
     });
 
 fn wrong_number(sub: &str) -> Error {
-    Error::owned(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try FUNCTION HELP."))
+    Error::usage("FUNCTION", sub.as_bytes())
 }
 
 static HELP: Command = Command::new(

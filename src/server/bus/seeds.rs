@@ -8,25 +8,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::cluster::core::{BUS_OFFSET, Command, Keys};
+use crate::cluster::core::{BUS_OFFSET, Command};
 use crate::commands::Server;
+use crate::commands::cluster::change::Counted;
 
 /// Between two looks while no other node is known.
 const ALONE: Duration = Duration::from_secs(1);
 /// Between two looks afterwards.
 const TOGETHER: Duration = Duration::from_secs(10);
-
-/// MEET asks nothing of the data.
-struct NoKeys;
-
-impl Keys for NoKeys {
-    fn total(&self) -> u64 {
-        0
-    }
-    fn in_slot(&self, _slot: u16) -> u64 {
-        0
-    }
-}
 
 /// `host:port` or `host:port@busport`, as [`crate::config`] let it in.
 fn parse(seed: &str) -> Option<(&str, u16, u16)> {
@@ -95,7 +84,11 @@ fn meet(server: &'static Server, ip: IpAddr, port: u16, bus_port: u16) -> Result
     let (port_text, port, bus_port) = (port.to_string(), i64::from(port), i64::from(bus_port));
     tracing::info!("Meeting {text}:{port}, which cluster-seeds names");
     // The address is one, so nothing can be wrong with it.
-    let _ = core.handle_command(clock::steady_ms(), Command::Meet { ip: text, port_text, port, bus_port }, &NoKeys);
+    let _ = core.handle_command(
+        clock::steady_ms(),
+        Command::Meet { ip: text, port_text, port, bus_port },
+        &Counted::NOTHING,
+    );
     drop(core);
     server.cluster.ring();
     Ok(())

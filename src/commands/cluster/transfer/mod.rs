@@ -9,7 +9,6 @@ mod filter;
 mod import;
 
 use super::{DISABLED, UNSTEADY, meta, view};
-use crate::base::slot::SLOTS;
 use crate::base::{clock, rng};
 use crate::cluster::transfers::{Side, Stage, Transfer};
 use crate::cluster::{NodeId, SlotSet};
@@ -64,11 +63,6 @@ fn named(arg: &[u8]) -> Result<NodeId, Error> {
     NodeId::parse(arg).ok_or_else(|| Error::general(&[b"Invalid node name: ", arg].concat()))
 }
 
-fn slot_of(arg: &[u8]) -> Result<u16, Error> {
-    let slot = options::int(arg).ok().and_then(|n| u16::try_from(n).ok()).filter(|&slot| slot < SLOTS);
-    slot.ok_or(Error::new("ERR Invalid or out of range slot"))
-}
-
 /// Pairs of a first and a last slot.
 fn parse_ranges(args: &[&[u8]]) -> Result<SlotSet, Error> {
     if args.is_empty() || !args.len().is_multiple_of(2) {
@@ -76,7 +70,7 @@ fn parse_ranges(args: &[&[u8]]) -> Result<SlotSet, Error> {
     }
     let mut slots = SlotSet::new();
     for pair in args.chunks_exact(2) {
-        let (first, last) = (slot_of(pair[0])?, slot_of(pair[1])?);
+        let (first, last) = (options::slot(pair[0])?, options::slot(pair[1])?);
         if first > last {
             return Err(Error::owned(format!("ERR start slot number {first} is greater than end slot number {last}")));
         }
