@@ -13,7 +13,7 @@ SERVER = target/release/dunlin
 FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
 PREVIEW ?= target/preview
-.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf clean
+.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf compatibility clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ preview: ## Draw the dashboards from a cluster of the tests as HTML and PNG (PRE
 
 conf: ## Write dunlin.conf anew from the table of options.
 	BLESS=1 $(CARGO) test --lib annotated_file_in_the_repository
+
+compatibility: ## Write COMPATIBILITY.md anew from the table of commands.
+	BLESS=1 $(CARGO) test --lib page_in_the_repository
 
 clean: ## Remove what was built.
 	$(CARGO) clean

@@ -5,6 +5,7 @@
 //! and add its line to [`table`].
 
 pub mod collections;
+pub mod compatibility;
 pub mod ctx;
 pub mod gate;
 pub mod help;
