@@ -100,7 +100,7 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
     logged("SET a 1");
     logged("GET a");
     logged("INCR a");
-    assert_eq!(logged("EXEC"), "SELECT 3; MULTI; SET a 1; INCR a; EXEC", "a transaction is one range");
+    assert_eq!(logged("EXEC"), "MULTI; SELECT 3; SET a 1; INCR a; EXEC", "a transaction is one range");
     // A key whose time is over is logged as deleted before what the command that met it did.
     logged("SET short v PX 1");
     while clock::now_ms() < at - 100_000 + 20 {
@@ -114,6 +114,17 @@ fn the_log_gets_deterministic_effects_in_order_and_nothing_of_reads() {
         std::hint::spin_loop();
     }
     assert_eq!(logged("APPEND short new"), "MULTI; UNLINK short; APPEND short new; EXEC");
+    assert_eq!(logged("SET k v NX pxat 9000000000000"), "SET k v pxat 9000000000000", "in its own words");
+    // RANDOMKEY meets only keys that are over, and removes each by itself.
+    logged("FLUSHALL");
+    logged("SET over v PX 1");
+    logged("SET past v PX 1");
+    let until = clock::now_ms() + 20;
+    while clock::now_ms() < until {
+        std::hint::spin_loop();
+    }
+    let removed = logged("RANDOMKEY");
+    assert!(removed == "UNLINK over | UNLINK past" || removed == "UNLINK past | UNLINK over", "{removed}");
     server.repl.log.set_file(None);
     role::review_log(server);
     assert_eq!(logged("SET k v"), "");

@@ -118,6 +118,15 @@ fn a_password_opens_the_target_and_is_shown_nowhere() {
         let line = monitor.read().text();
         assert!(line.contains("(redacted)") && !line.contains("secret"), "{line}");
     }
+    // It runs on a thread of its own, and once its time was in no log.
+    let slow = from.run("SLOWLOG GET 20");
+    let logged: Vec<String> = slow.items().iter().map(|entry| entry.items()[3].texts().join(" ")).collect();
+    let seen: Vec<&String> = logged.iter().filter(|line| line.starts_with("MIGRATE")).collect();
+    assert_eq!(seen.len(), 4, "{logged:?}");
+    assert!(
+        seen[0].ends_with("REPLACE AUTH2 (redacted) (redacted)") && seen[1].ends_with("COPY AUTH (redacted)"),
+        "{seen:?}"
+    );
 }
 
 #[test]

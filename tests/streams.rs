@@ -198,3 +198,21 @@ fn replicas_know_of_groups_what_their_primary_knows() {
         }
     }
 }
+
+/// The client that was woken for it removed it, though no command asked for it.
+#[test]
+fn a_key_that_is_over_when_it_would_serve_a_waiter_stays_until_a_command_looks_for_it() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let mut c = server.connect();
+    c.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    let _waiting = wait_with(&server, "XREAD BLOCK 0 STREAMS k $");
+    c.send_raw(b"MULTI\r\nXADD k 1-1 f v\r\nPEXPIRE k 20\r\nDEBUG SLEEP 0.1\r\nEXEC\r\n");
+    for _ in 0..5 {
+        c.read();
+    }
+    // Its wait goes on, and the key is there for DBSIZE.
+    assert_eq!((c.info("blocked_clients").as_str(), c.run("DBSIZE").int()), ("1", 1));
+    assert_eq!(c.info("expired_keys"), "0");
+    assert_eq!(c.run("EXISTS k").int(), 0);
+    assert_eq!(c.info("expired_keys"), "1");
+}

@@ -312,3 +312,16 @@ print("done")
     let out = Command::new(python).args(["-c", script, &server.port.to_string()]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "done", "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+/// It was still told of for a moment, so a redirection to it did not look broken.
+#[test]
+fn a_client_that_has_read_the_reply_of_quit_is_gone() {
+    let server = Server::start(&["--io-threads", "4"]);
+    let mut c = server.connect();
+    for _ in 0..50 {
+        let mut other = server.connect();
+        let id = other.run("CLIENT ID").int();
+        assert_eq!(other.run("QUIT").text(), "OK");
+        assert_eq!(c.run(&format!("CLIENT LIST ID {id}")).text(), "");
+    }
+}

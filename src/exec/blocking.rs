@@ -99,7 +99,7 @@ impl Worker {
         *session.client.blocked.lock() = Some(waiter.clone());
         session.client.set(flags::BLOCKED, true);
         if let Some(job) = block.job {
-            super::job::start(self.server, job, waiter.clone());
+            super::job::start(self.server, job, waiter.clone(), session.client.clone());
         }
         session.waiting = Some((waiter, block.deadline));
         self.server.registry.count_blocked(true);
@@ -120,14 +120,23 @@ impl Worker {
                 self.put_off.ready.push((db, key));
                 continue;
             }
-            let waiters = self.db(db, now).waiters(&key);
+            // A key that is over again serves nobody, and stays until a command looks for it. Who reads for a group hears
+            // of its end.
+            let mut db = self.db(db, now);
+            let (there, waiters) = (db.peek(&key).is_some(), db.waiters(&key));
             self.unlock();
             for waiter in waiters {
-                if waiter.take() {
+                if (there || self.reads_for_group(&waiter)) && waiter.take() {
                     self.serve_one(&waiter, now);
                 }
             }
         }
+    }
+
+    /// Whether a waiter hears of it when what it waits for is gone.
+    fn reads_for_group(&self, waiter: &Waiter) -> bool {
+        let entry = self.server.lookup.resolve(&slices(&waiter.argv));
+        entry.is_some_and(|entry| entry.command.meta.name == "xreadgroup")
     }
 
     /// Runs a waiter's command in its place.

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::base::clock;
-use crate::clients::Session;
+use crate::clients::{Client, Session};
 use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
 use crate::config::Config;
@@ -189,7 +189,7 @@ impl Parts<'_> {
             self.log(db_index, entry, argv);
         }
         if session.block.is_none() {
-            self.observe(session, entry, argv, ns, out.len().saturating_sub(len));
+            self.observe(&session.client, entry, argv, ns, out.len().saturating_sub(len));
         }
     }
 
@@ -228,7 +228,7 @@ impl Parts<'_> {
 
     /// Slow and large commands go to their logs; latency to the histogram and, where it is a spike, to LATENCY.
     #[inline]
-    fn observe(&self, session: &Session, entry: &'static Entry, argv: &[&[u8]], ns: u64, replied: usize) {
+    pub(super) fn observe(&self, client: &Client, entry: &'static Entry, argv: &[&[u8]], ns: u64, replied: usize) {
         let t = &self.thresholds;
         if METERED && t.latency_tracking {
             self.stats.command(entry.id).record_latency(ns);
@@ -242,7 +242,7 @@ impl Parts<'_> {
         let us = (ns / 1000) as i64;
         if slow || spike || large || large_request {
             let sizes = [(slow, us), (large_request, request as i64), (large, replied as i64)];
-            self.record(session, entry, argv, sizes, spike.then_some(us));
+            self.record(client, entry, argv, sizes, spike.then_some(us));
         }
     }
 
@@ -259,7 +259,7 @@ impl Parts<'_> {
     }
 
     #[cold]
-    fn record(&self, s: &Session, entry: &Entry, argv: &[&[u8]], over: [(bool, i64); 3], spike: Option<i64>) {
+    fn record(&self, client: &Client, entry: &Entry, argv: &[&[u8]], over: [(bool, i64); 3], spike: Option<i64>) {
         let config = self.server.config;
         if let Some(us) = spike {
             let event = if entry.flags().has(Flags::FAST) { "fast-command" } else { "command" };
@@ -270,7 +270,7 @@ impl Parts<'_> {
         }
         let redacted = crate::commands::redact::redact(entry, argv);
         let argv: Vec<&[u8]> = redacted.iter().map(|a| &a[..]).collect();
-        let name = s.client.names.lock().name.clone();
+        let name = client.names.lock().name.clone();
         let kinds = [
             (LogKind::Slow, config.commandlog_slow_execution_max_len()),
             (LogKind::LargeRequest, config.commandlog_large_request_max_len()),
@@ -280,7 +280,7 @@ impl Parts<'_> {
         let off = config.commandlog_execution_slower_than() < 0;
         for ((over, value), (kind, max)) in over.into_iter().zip(kinds) {
             if over && !(off && kind == LogKind::Slow) {
-                let origin = commandlog::Origin { time: clock::now_ms() / 1000, addr: &s.client.addr, name: &name };
+                let origin = commandlog::Origin { time: clock::now_ms() / 1000, addr: &client.addr, name: &name };
                 self.server.log.record(kind, value, &argv, origin, max);
             }
         }

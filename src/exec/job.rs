@@ -7,7 +7,7 @@ use super::Worker;
 use super::blocking::reply_to;
 use super::single::Locks;
 use crate::base::clock;
-use crate::clients::{Job, Reach};
+use crate::clients::{Client, Job, Reach};
 use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::keyspace::{Db, Located, Waiter};
@@ -17,7 +17,7 @@ use crate::resp::Error;
 const LOOK_US: u64 = 1000;
 
 /// Starts the thread. The waiter is taken at once: neither CLIENT UNBLOCK nor anything else ends the wait but the job.
-pub(super) fn start(server: &'static Server, job: Job, waiter: Arc<Waiter>) {
+pub(super) fn start(server: &'static Server, job: Job, waiter: Arc<Waiter>, client: Arc<Client>) {
     if !waiter.take() {
         return;
     }
@@ -27,16 +27,19 @@ pub(super) fn start(server: &'static Server, job: Job, waiter: Arc<Waiter>) {
         let mut worker = Worker::with_stats(server, 0, stats.stats);
         let (start, mut out) = (clock::mono_ns(), reply_to(&waiter));
         let result = (job.0)(&mut Desk { worker: &mut worker, db: waiter.db }, &mut out);
-        if let Some(entry) = server.lookup.resolve(&super::single::slices(&waiter.argv)) {
-            let command = stats.stats.command(entry.id);
-            command.calls.add(1);
-            command.ns.add(clock::mono_ns().saturating_sub(start));
-            command.failed.add(u64::from(result.is_err()));
-        }
+        let failed = result.is_err();
         if let Err(e) = result {
             stats.stats.errors.count(e.code());
             stats.stats.error_replies.add(1);
             out.error(&e);
+        }
+        let argv = super::single::slices(&waiter.argv);
+        if let Some(entry) = server.lookup.resolve(&argv) {
+            let (command, ns) = (stats.stats.command(entry.id), clock::mono_ns().saturating_sub(start));
+            command.calls.add(1);
+            command.ns.add(ns);
+            command.failed.add(u64::from(failed));
+            worker.parts().observe(&client, entry, &argv, ns, out.len());
         }
         waiter.served(out.take_bytes());
     };

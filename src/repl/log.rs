@@ -157,15 +157,15 @@ fn select(db: usize, out: &mut Vec<u8>) {
 
 /// The stream's form of effects, for a follower whose last database was `selected`.
 fn encode(effects: &LogBuf, wanted: impl Fn(&Logged<'_>) -> bool, selected: &mut Option<usize>, out: &mut Vec<u8>) {
-    // A group may lose members that go elsewhere, but not its end.
+    // A group may lose members that go elsewhere, but not its end. What selects a database is inside of it, as Valkey's is.
     for l in effects.iter() {
         let wants = wanted(&l);
+        if l.opens {
+            out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
+        }
         if wants && *selected != Some(l.db) {
             select(l.db, out);
             *selected = Some(l.db);
-        }
-        if l.opens {
-            out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
         }
         if wants {
             out.extend_from_slice(l.request);
@@ -438,6 +438,9 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&read(&log, id)), String::from_utf8_lossy(expected));
         assert_eq!((log.end(), log.behind(id)), (expected.len() as u64, 0));
         assert!(read(&log, id).is_empty());
+        log.append(&effects(&[(7, &[b"PING"]), (7, &[b"PING"])]));
+        let text = String::from_utf8_lossy(&read(&log, id)).into_owned();
+        assert!(text.starts_with("*1\r\n$5\r\nMULTI\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n"), "{text}");
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub static QUIT: Command = Command::new(
 fn quit(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     cx.out.ok();
     cx.session.close = Close::AfterReply;
+    // Whoever has seen the reply finds the client gone.
+    cx.server.registry.hide(cx.session.client.id);
     Ok(())
 }
 

@@ -51,28 +51,40 @@ fn keys(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+enum Drawn {
+    Key,
+    Expired,
+    Nothing,
+}
+
 fn randomkey(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     let index = cx.db.index();
     if cx.samplers.len() <= index {
         cx.samplers.resize_with(index + 1, Default::default);
     }
-    // The sums of an earlier draw serve again while the number of keys is the same. Keys whose time is over are drawn
-    // too, so it may take some tries; where all are over, there is none.
+    // The sums of an earlier draw serve again while the number of keys is the same, or until they lead to a slot that has
+    // none. Keys whose time is over are drawn too, and removed, so it may take some tries.
     let keys = cx.server.metrics.keys(index);
-    for attempt in 0..100 {
-        let sampler = &mut cx.samplers[index];
-        let exact = attempt == 1 || sampler.total() != keys;
-        let Some(slot) = sampler.slot(&mut cx.db, exact) else { break };
+    let mut exact = cx.samplers[index].total() != keys;
+    for _ in 0..100 {
+        let Some(slot) = cx.samplers[index].slot(&mut cx.db, exact) else { break };
         let (out, now) = (&mut *cx.out, cx.db.now);
-        let found = cx.db.with_slot(slot, |db| match db.random_in_slot(slot) {
-            Some(e) if !e.is_expired(now) => {
-                out.bulk(e.key());
-                true
-            }
-            _ => false,
+        let drawn = cx.db.with_slot(slot, |db| {
+            let over = match db.random_in_slot(slot) {
+                None => return Drawn::Nothing,
+                Some(e) if e.is_expired(now) => e.key().to_vec(),
+                Some(e) => {
+                    out.bulk(e.key());
+                    return Drawn::Key;
+                }
+            };
+            db.expire_now(&over);
+            Drawn::Expired
         });
-        if found == Some(true) {
-            return Ok(());
+        match drawn {
+            Some(Drawn::Key) => return Ok(()),
+            Some(Drawn::Expired) => exact = false,
+            Some(Drawn::Nothing) | None => exact = true,
         }
     }
     cx.out.null();

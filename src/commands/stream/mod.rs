@@ -183,9 +183,19 @@ fn log_progress(cx: &mut Ctx<'_>, key: &[u8], group: &[u8], last: StreamId, read
 
 /// Logs that a consumer came to be, which is announced, too.
 fn consumer_made(cx: &mut Ctx<'_>, key: &[u8], group: &[u8], consumer: &[u8]) {
+    announce_consumer(cx, key);
+    log_consumer(cx, key, group, consumer);
+}
+
+/// Announces that a consumer came to be.
+fn announce_consumer(cx: &mut Ctx<'_>, key: &[u8]) {
     cx.db.notify(crate::keyspace::notify::STREAM, "xgroup-createconsumer", key);
-    cx.db.effect(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
     cx.db.fx.dirty += 1;
+}
+
+/// Logs that a consumer came to be.
+fn log_consumer(cx: &mut Ctx<'_>, key: &[u8], group: &[u8], consumer: &[u8]) {
+    cx.db.effect(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use smallvec::SmallVec;
 
 use super::super::collections::RO_ACCESS;
 use super::super::{CmdResult, Command, Ctx, options};
-use super::{bulk_id, consumer_made, log_claims, log_progress, no_group, reply_entries, reply_entry, strict_id, text};
+use super::{
+    announce_consumer, bulk_id, log_claims, log_consumer, log_progress, no_group, reply_entries, reply_entry,
+    strict_id, text,
+};
 use crate::base::num;
 use crate::clients::NullKind;
 use crate::resp::Error;
@@ -282,11 +285,16 @@ fn read_for_group(
     let made = g.add_consumer(consumer, now, -1);
     g.seen(consumer, now);
     let last = g.last_id;
+    let any = matches!(from, From::New) && newest.is_some_and(|newest| newest > last);
     if made {
-        consumer_made(cx, key, group, consumer);
+        announce_consumer(cx, key);
+        // Claims make it, too.
+        if request.noack || !any {
+            log_consumer(cx, key, group, consumer);
+        }
     }
     match from {
-        From::New if newest.is_none_or(|newest| newest <= last) => return Ok(false),
+        From::New if !any => return Ok(false),
         From::New => deliver(cx, request, key, group, consumer)?,
         From::Id(after) => history(cx, request, key, group, consumer, after)?,
     }

@@ -104,15 +104,14 @@ fn what_a_group_reads_is_logged_as_claims() {
     assert_eq!(b.run("xreadgroup group g c count 1 streams s >"), "*1 *2 $1 s *1 *2 $3 1-0 *2 $1 f $1 v");
     assert_eq!(
         b.log,
-        [
-            "XGROUP CREATECONSUMER s g c",
-            "XCLAIM s g c 0 1-0 TIME 1000000 RETRYCOUNT 1 FORCE JUSTID LASTID 1-0",
-            "XGROUP SETID s g 1-0 ENTRIESREAD 1",
-        ]
+        ["XCLAIM s g c 0 1-0 TIME 1000000 RETRYCOUNT 1 FORCE JUSTID LASTID 1-0", "XGROUP SETID s g 1-0 ENTRIESREAD 1",]
     );
     assert_eq!(b.run("xreadgroup group g d noack streams s >"), "*1 *2 $1 s *1 *2 $3 2-0 *2 $1 f $1 w");
     assert_eq!(b.log, ["XGROUP CREATECONSUMER s g d", "XGROUP SETID s g 2-0 ENTRIESREAD 2"]);
     assert_eq!((b.run("xreadgroup group g d block 0 streams s >"), b.blocked, b.log.len()), (String::new(), true, 0));
+    assert_eq!(b.run("xreadgroup group g e streams s >"), "*-1");
+    assert_eq!(b.log, ["XGROUP CREATECONSUMER s g e"], "no claim tells of this one");
+    b.run("xgroup delconsumer s g e");
     assert_eq!(b.run("xpending s g"), "*4 :1 $3 1-0 $3 1-0 *1 *2 $1 c $1 1");
     b.now += 50;
     assert_eq!(b.run("xpending s g - + 10"), "*1 *4 $3 1-0 $1 c :50 :1");

@@ -111,7 +111,7 @@ fn msetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         };
         store_all(cx, pairs, ttl);
         if let Ttl::At(at) = ttl
-            && !o.absolute
+            && o.absolute.is_none()
         {
             let mut argv = args[..2 + n * 2].to_vec();
             let mut digits = itoa::Buffer::new();

@@ -12,6 +12,8 @@ use crate::spec::{Flags, Group, KeyFlags, KeySpec, KeyUse, Meta};
 
 const RW_ACCESS_UPDATE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
 const OW_INSERT: KeyFlags = KeyFlags::OW.or(KeyFlags::INSERT);
+/// How the log calls a point in time, ms.
+const PXAT: &[u8] = b"PXAT";
 
 /// `SET key value [NX | XX | IFEQ value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 /// <https://valkey.io/commands/set/>
@@ -96,8 +98,8 @@ pub struct Options<'a> {
     pub get: bool,
     /// The expiry.
     pub expiry: Expiry,
-    /// The expiry was given as a point in time in ms, so that the command replicates as it is.
-    pub absolute: bool,
+    /// The word for a point in time in ms, if the expiry was given as such: so it replicates as it is.
+    pub absolute: Option<&'a [u8]>,
 }
 
 impl<'a> Options<'a> {
@@ -110,8 +112,8 @@ impl<'a> Options<'a> {
 
     /// Parses the options of one of these commands.
     pub fn parse(cx: &Ctx<'_>, args: &[&'a [u8]], of: u8) -> Result<Options<'a>, Error> {
-        let mut o = Options { when: When::Always, get: false, expiry: Expiry::None, absolute: false };
-        let mut time: Option<(&[u8], Unit, bool)> = None;
+        let mut o = Options { when: When::Always, get: false, expiry: Expiry::None, absolute: None };
+        let mut time: Option<(&[u8], Unit, bool, &'a [u8])> = None;
         let sets = of & (Options::SET | Options::MSETEX) != 0;
         let mut i = 0;
         while i < args.len() {
@@ -136,16 +138,16 @@ impl<'a> Options<'a> {
                         () if is(arg, "PXAT") => (Unit::Millis, true),
                         () => return Err(Error::SYNTAX),
                     };
-                    time = next.map(|n| (n, unit, absolute));
+                    time = next.map(|n| (n, unit, absolute, arg));
                     i += 1;
                 }
                 () => return Err(Error::SYNTAX),
             }
             i += 1;
         }
-        if let Some((n, unit, absolute)) = time {
+        if let Some((n, unit, absolute, word)) = time {
             o.expiry = Expiry::At(options::expiry(n, unit, absolute, cx.db.now, true, cx.name())?);
-            o.absolute = absolute && unit == Unit::Millis;
+            o.absolute = (absolute && unit == Unit::Millis).then_some(word);
         }
         Ok(o)
     }
@@ -189,15 +191,15 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         Expiry::Keep => Ttl::Keep,
         Expiry::None | Expiry::Persist => Ttl::Clear,
     };
-    store(cx, key, value, ttl);
+    store(cx, key, value, ttl, options.absolute.unwrap_or(PXAT));
     if !options.get {
         cx.out.ok();
     }
     Ok(())
 }
 
-/// Stores the string with all that follows from it.
-fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
+/// Stores the string with all that follows from it. `word` is how the log calls a time.
+fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl, word: &[u8]) {
     if matches!(ttl, Ttl::At(at) if at <= cx.db.now) {
         // Over before it began.
         let lazy = cx.db.tuning().lazy_expire;
@@ -213,7 +215,7 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
     match ttl {
         Ttl::At(at) => {
             cx.db.notify(notify::GENERIC, "expire", key);
-            cx.db.effect(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at).as_bytes()]);
+            cx.db.effect(&[b"SET", key, value, word, itoa::Buffer::new().format(at).as_bytes()]);
         }
         Ttl::Keep => cx.db.effect(&[b"SET", key, value, b"KEEPTTL"]),
         Ttl::Clear => cx.db.effect(&[b"SET", key, value]),
@@ -224,7 +226,7 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
 fn setnx(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let missing = cx.db.read(args[1]).is_none();
     if missing {
-        store(cx, args[1], args[2], Ttl::Clear);
+        store(cx, args[1], args[2], Ttl::Clear, PXAT);
     }
     cx.out.int(i64::from(missing));
     Ok(())
@@ -232,7 +234,7 @@ fn setnx(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 fn setex(cx: &mut Ctx<'_>, args: &[&[u8]], unit: Unit) -> CmdResult {
     let at = options::expiry(args[2], unit, false, cx.db.now, true, cx.name())?;
-    store(cx, args[1], args[3], Ttl::At(at));
+    store(cx, args[1], args[3], Ttl::At(at), PXAT);
     cx.out.ok();
     Ok(())
 }
@@ -242,6 +244,6 @@ fn getset(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         Some(e) => reply_entry(cx.out, e)?,
         None => cx.out.null(),
     }
-    store(cx, args[1], args[2], Ttl::Clear);
+    store(cx, args[1], args[2], Ttl::Clear, PXAT);
     Ok(())
 }
