@@ -785,3 +785,30 @@ fn the_order_of_the_log_explains_the_data() {
         assert_eq!(again.connect().run("DEBUG DIGEST").text(), expected, "preamble {preamble}, {rewrites} rewrites");
     }
 }
+
+/// It used to wait for the answer of the stopped one, for as long as `repl-timeout`.
+#[test]
+fn a_replica_leaves_a_primary_that_says_nothing_at_once() {
+    let (old, new) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    let replica = Node::start(Dunlin, &["--repl-timeout", "3600"]);
+    new.conn().run("SET key value");
+    old.server.signal("STOP");
+    replica.follow(old.port());
+    wait("a handshake", || replica.info("master_link_status") == "down" && replica.info("role") == "slave");
+    std::thread::yield_now();
+    replica.follow(new.port());
+    wait("the new primary", || replica.info("master_link_status") == "up");
+    assert_eq!(replica.conn().run("GET key").text(), "value");
+    // The same in the middle of a snapshot.
+    let slow = Node::start(Dunlin, &["--repl-diskless-sync", "yes", "--rdb-key-save-delay", "100000"]);
+    slow.conn().run("DEBUG POPULATE 100000");
+    replica.follow(slow.port());
+    wait("a snapshot", || replica.info("master_sync_in_progress") == "1");
+    slow.server.signal("STOP");
+    replica.follow(new.port());
+    wait("the new primary", || replica.info("master_link_status") == "up");
+    assert_eq!(replica.conn().run("DBSIZE").int(), 1);
+    for node in [&old, &slow] {
+        node.server.signal("CONT");
+    }
+}

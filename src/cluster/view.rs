@@ -161,6 +161,11 @@ impl NodeInfo {
         self.flags.any(Flags::FAIL)
     }
 
+    /// Whether it serves what it has: a replica without data does not.
+    pub fn is_available(&self) -> bool {
+        self.health() == Health::Online
+    }
+
     /// Its condition as CLUSTER SHARDS has it.
     pub fn health(&self) -> Health {
         if self.is_failed() {

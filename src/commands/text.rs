@@ -5,6 +5,10 @@ use std::fmt::{Display, Write};
 /// The version of Redis whose commands and replies we have: `redis_version` of INFO, `version` of HELLO.
 pub const COMPATIBLE_VERSION: &str = "7.2.4";
 
+/// The version of Valkey that a primary is told by REPLCONF: from 8.0.0 on, replicas understand CLUSTER SETSLOT in their
+/// stream.
+pub const REPLICA_VERSION: &str = "8.0.0";
+
 /// Sections of `field:value` lines being put together.
 #[derive(Debug, Default)]
 pub struct Text(String);

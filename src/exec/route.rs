@@ -178,26 +178,29 @@ impl Router<'_> {
             }
         }
         let migrates = entry.command.meta.name == "migrate";
-        let target = view.migrating_to(at);
-        let source = view.importing_from(at);
-        if migrates && (target.is_some() || source.is_some()) {
+        let mine = view.myself();
+        let follows_owner = mine.is_replica() && mine.primary == Some(owner.id);
+        // Replicas know what is on the move, too, and tell those who read from them.
+        let (target, source) = match mine.is_primary() || session.readonly && !writes {
+            true => (view.migrating_to(at), view.importing_from(at)),
+            false => (None, None),
+        };
+        if migrates && mine.is_primary() && (target.is_some() || source.is_some()) {
             return Ok(Route::Here);
         }
+        if let Some(target) = target.filter(|_| !wanted.channels && (view.is_mine(at) || follows_owner)) {
+            return Ok(Route::IfPresent(Moving {
+                keys: wanted.keys,
+                ask: Some(self.redirection("ASK", at, target, session)),
+            }));
+        }
         if view.is_mine(at) {
-            return Ok(match target {
-                Some(target) if !wanted.channels => Route::IfPresent(Moving {
-                    keys: wanted.keys,
-                    ask: Some(self.redirection("ASK", at, target, session)),
-                }),
-                _ => Route::Here,
-            });
+            return Ok(Route::Here);
         }
         let asking = session.asking || entry.flags().has(Flags::ASKING);
         if source.is_some() && asking {
             return Ok(Route::IfPresent(Moving { keys: wanted.keys, ask: None }));
         }
-        let mine = view.myself();
-        let follows_owner = mine.is_replica() && mine.primary == Some(owner.id);
         // Messages of a shard go to all of its nodes, so its replicas serve them, too.
         if (session.readonly || wanted.channels) && follows_owner && !writes {
             return Ok(Route::Here);

@@ -265,8 +265,14 @@ impl Log {
     }
     /// Begins to keep history at the present end. The next command names its database. All slots are held, or the
     /// stream is the primary's. True if nothing was kept before.
+    ///
+    /// Offset 0 is that of a node without data: as with Redis, a history begins at 1.
     pub fn start(&self) -> bool {
         let mut state = self.state.lock();
+        if state.follows.is_none() && state.stream.is_none() && state.end == 0 {
+            state.end = 1;
+            self.end.store(1, Release);
+        }
         let end = state.end;
         match &mut state.stream {
             Some(stream) => {
@@ -436,7 +442,8 @@ mod tests {
             b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n\
             *2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
         assert_eq!(String::from_utf8_lossy(&read(&log, id)), String::from_utf8_lossy(expected));
-        assert_eq!((log.end(), log.behind(id)), (expected.len() as u64, 0));
+        // A history begins at 1.
+        assert_eq!((log.end(), log.behind(id)), (expected.len() as u64 + 1, 0));
         assert!(read(&log, id).is_empty());
         log.append(&effects(&[(7, &[b"PING"]), (7, &[b"PING"])]));
         let text = String::from_utf8_lossy(&read(&log, id)).into_owned();
@@ -453,17 +460,17 @@ mod tests {
         for i in 0..1000u32 {
             log.append_raw(&value);
             if i == 499 {
-                assert_eq!(log.kept(), Some(Kept { start: 0, len: 500_000 }), "the slow one needs it");
+                assert_eq!(log.kept(), Some(Kept { start: 1, len: 500_000 }), "the slow one needs it");
                 assert_eq!(read(&log, slow).len(), 500_000);
             }
         }
         let kept = log.kept().unwrap();
-        assert!(kept.start <= 500_000 && kept.start > 400_000, "{kept:?}");
+        assert!(kept.start <= 500_001 && kept.start > 400_000, "{kept:?}");
         log.remove_reader(slow);
         log.append_raw(&value);
         let kept = log.kept().unwrap();
-        assert!(kept.start + kept.len == 1_001_000 && (100_000..100_000 + BLOCK as u64).contains(&kept.len));
-        assert!(log.reader_at(kept.start - 1).is_none() && log.reader_at(1_001_001).is_none());
+        assert!(kept.start + kept.len == 1_001_001 && (100_000..100_000 + BLOCK as u64).contains(&kept.len));
+        assert!(log.reader_at(kept.start - 1).is_none() && log.reader_at(1_001_002).is_none());
         let id = log.reader_at(kept.start + 7).unwrap();
         let mut total = 0;
         loop {

@@ -21,6 +21,9 @@ use crate::keyspace::Waiter;
 pub use link::{Link, LinkState, Primary};
 pub use log::{FileSink, Kept, Log, ReaderId};
 
+/// Replicas up to this version (7.2.255) take CLUSTER SETSLOT in the stream for an error.
+const NO_SETSLOT: u32 = 0x0007_02ff;
+
 /// Which history the data at hand belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
@@ -238,6 +241,11 @@ impl Replication {
             p.replica.stage() == Stage::Online && now - p.replica.acked_at.load(Relaxed) <= max_lag.saturating_mul(1000)
         };
         self.peers.read().iter().filter(good).count()
+    }
+    /// How many get the log and understand CLUSTER SETSLOT in it: Valkey from 8.0 on.
+    pub fn follow_slots(&self) -> usize {
+        let follows = |p: &&Peer| p.replica.stage() == Stage::Online && p.replica.hello.lock().version > NO_SETSLOT;
+        self.peers.read().iter().filter(follows).count()
     }
     /// How many have the log up to `offset`; `file`: on disk.
     pub fn have(&self, offset: u64, file: bool) -> usize {

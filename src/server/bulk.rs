@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::link::{Wire, failed};
+use super::sync::OPEN_SLOTS;
 use crate::base::{clock, crc64};
 use crate::commands::Server;
 use crate::commands::persistence::load::{self, How};
@@ -21,7 +22,7 @@ use crate::config::enums::DisklessLoad;
 use crate::exec::Worker;
 use crate::keyspace::Keyspace;
 use crate::metrics::Metrics;
-use crate::persist::rdb::load::LoadError;
+use crate::persist::rdb::load::{LoadError, Loaded};
 
 /// How the end of the snapshot is known.
 enum End {
@@ -146,12 +147,13 @@ pub(super) async fn receive(
     link.bulk_read.store(0, Relaxed);
     link.bulk_total.store(total as i64, Relaxed);
     let empty = (0..server.keyspace.databases()).all(|db| server.metrics.keys(db) == 0);
-    match server.config.repl_diskless_load() {
+    let loaded = match server.config.repl_diskless_load() {
         DisklessLoad::SwapDb => aside(server, worker, generation, wire, &end, total).await?,
         DisklessLoad::FlushBeforeLoad => straight(server, worker, generation, wire, &end, total).await?,
         DisklessLoad::OnEmptyDb if empty => straight(server, worker, generation, wire, &end, total).await?,
         _ => by_file(server, worker, generation, wire, &end).await?,
-    }
+    };
+    take_open_slots(server, &loaded);
     server.repl.adopt(id);
     link.selected.store(0, Release);
     role::disconnect_replicas(server);
@@ -159,6 +161,17 @@ pub(super) async fn receive(
     server.repl.log.start();
     server.snapshots.saved_changes.store(server.dirty(), Release);
     tokio::task::spawn_blocking(move || aof::restart(server)).await.map_err(|e| failed(e.to_string()))
+}
+
+/// The slots that the primary gives away and receives: if this node replaces it, it goes on.
+fn take_open_slots(server: &Server, loaded: &Loaded) {
+    let Some(text) = loaded.aux(OPEN_SLOTS) else { return };
+    let Some(mut core) = server.cluster.core() else { return };
+    if let Err(e) = core.learn_open_slots(clock::steady_ms(), text) {
+        tracing::warn!("The snapshot of the primary tells slots in a way that is not understood: {e}");
+    }
+    drop(core);
+    server.cluster.ring();
 }
 
 /// Whether the primary is still the one to follow.
@@ -176,7 +189,7 @@ async fn by_file(
     generation: u64,
     wire: &mut Wire,
     end: &End,
-) -> io::Result<()> {
+) -> io::Result<Loaded> {
     let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms(), std::process::id()));
     let mut file = Temporary::create(path)?;
     transfer(server, wire, end, |bytes| file.file.write_all(bytes)).await?;
@@ -189,18 +202,17 @@ async fn by_file(
     let announced = load::Announced::begin(server, total, false);
     worker.flush_all();
     tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
-    let result =
-        patiently(wire, move || load::into(server, (server.keyspace, &server.metrics), reader, HOW).map(drop)).await;
-    if let Err(e) = result {
+    let result = patiently(wire, move || load::into(server, (server.keyspace, &server.metrics), reader, HOW)).await;
+    if result.is_err() {
         worker.flush_all();
-        return Err(e);
+        return result;
     }
     drop(announced);
     // It is a good snapshot: a restart may begin with it.
     if fs::rename(&path, save::path(server)).is_ok() {
         file.keep = true;
     }
-    Ok(())
+    result
 }
 
 /// Reads a file to its end, and compares the checksum.
@@ -225,7 +237,10 @@ fn verify(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Runs `work` on another thread, with signs of life for the primary meanwhile.
-async fn patiently(wire: &mut Wire, work: impl FnOnce() -> Result<(), LoadError> + Send + 'static) -> io::Result<()> {
+async fn patiently(
+    wire: &mut Wire,
+    work: impl FnOnce() -> Result<Loaded, LoadError> + Send + 'static,
+) -> io::Result<Loaded> {
     let mut work = tokio::task::spawn_blocking(work);
     loop {
         tokio::select! {
@@ -264,18 +279,17 @@ async fn load_from(
     into: (&'static Keyspace, &'static Metrics),
     wire: &mut Wire,
     end: &End,
-) -> io::Result<()> {
+) -> io::Result<Loaded> {
     let (to, from) = std::sync::mpsc::sync_channel(64);
     let pipe = Pipe { from, chunk: Vec::new(), pos: 0 };
-    let work =
-        tokio::task::spawn_blocking(move || load::into(server, into, pipe, HOW).map(drop).map_err(io::Error::from));
+    let work = tokio::task::spawn_blocking(move || load::into(server, into, pipe, HOW).map_err(io::Error::from));
     let gone = || failed("the loader has given up");
     let sent = transfer(server, wire, end, |bytes| to.send(bytes.to_vec()).map_err(|_| gone())).await;
     drop(to);
     let loaded = work.await.map_err(|e| failed(e.to_string()))?;
     // What the loader says is nearer to the cause.
-    loaded?;
-    sent
+    let loaded = loaded?;
+    sent.map(|()| loaded)
 }
 
 /// Straight from the socket, in place of the old data.
@@ -286,7 +300,7 @@ async fn straight(
     wire: &mut Wire,
     end: &End,
     total: u64,
-) -> io::Result<()> {
+) -> io::Result<Loaded> {
     check(server, generation)?;
     let _announced = load::Announced::begin(server, total, false);
     worker.flush_all();
@@ -305,11 +319,11 @@ async fn aside(
     wire: &mut Wire,
     end: &End,
     total: u64,
-) -> io::Result<()> {
+) -> io::Result<Loaded> {
     let _announced = load::Announced::begin(server, total, true);
     let aside = server.aside();
-    let result =
-        load_from(server, (aside.keyspace, &aside.metrics), wire, end).await.and_then(|()| check(server, generation));
+    let loaded = load_from(server, (aside.keyspace, &aside.metrics), wire, end).await;
+    let result = loaded.and_then(|loaded| check(server, generation).map(|()| loaded));
     worker.take_over(aside, result.is_ok());
     result
 }

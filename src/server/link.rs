@@ -18,6 +18,7 @@ use crate::base::clock;
 use crate::clients::{Client, Session, flags};
 use crate::commands::Server;
 use crate::commands::replication::{failover, role};
+use crate::commands::text::REPLICA_VERSION;
 use crate::config::enums::PropagationError;
 use crate::exec::{Stop, Stream, Turn, Worker};
 use crate::keyspace::encode_request;
@@ -31,6 +32,8 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// A primary that does not answer.
 const LATE: &str = "Timeout connecting to the PRIMARY...";
+/// The wait is over because it is no use any more.
+const SUPERSEDED: &str = "another primary is to be followed";
 
 /// Starts the thread.
 pub fn start(server: &'static Server, id: usize) -> Result<(), String> {
@@ -92,18 +95,40 @@ pub(super) struct Wire {
     stream: TcpStream,
     pub(super) buf: BytesMut,
     server: &'static Server,
+    generation: u64,
     /// What a timeout means at this point.
     late: &'static str,
+}
+
+/// Ready when another primary is to be followed than that of this generation, or none.
+async fn superseded(server: &Server, generation: u64) {
+    loop {
+        let changed = server.repl.changed.notified();
+        if server.repl.link.generation() != generation {
+            return;
+        }
+        changed.await;
+    }
+}
+
+/// Waits for the primary, which may be silent: until `repl-timeout`, or until another is to be followed.
+async fn with_patience<T>(
+    server: &Server,
+    generation: u64,
+    late: &'static str,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::select! {
+        done = timeout(patience(server), work) => done.unwrap_or_else(|_| Err(failed(late))),
+        () = superseded(server, generation) => Err(failed(SUPERSEDED)),
+    }
 }
 
 impl Wire {
     async fn send(&mut self, argv: &[&[u8]]) -> io::Result<()> {
         let mut request = Vec::new();
         encode_request(argv, &mut request);
-        match timeout(patience(self.server), self.stream.write_all(&request)).await {
-            Ok(done) => done,
-            Err(_) => Err(failed(self.late)),
-        }
+        with_patience(self.server, self.generation, self.late, self.stream.write_all(&request)).await
     }
     /// Tells the primary that this end is alive.
     pub(super) async fn sign_of_life(&mut self) -> io::Result<()> {
@@ -112,10 +137,10 @@ impl Wire {
     /// Reads more.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
         self.buf.reserve(READ);
-        match timeout(patience(self.server), self.stream.read_buf(&mut self.buf)).await {
-            Ok(Ok(0)) => Err(failed("the primary closed the connection")),
-            Ok(result) => result,
-            Err(_) => Err(failed(self.late)),
+        let read = self.stream.read_buf(&mut self.buf);
+        match with_patience(self.server, self.generation, self.late, read).await {
+            Ok(0) => Err(failed("the primary closed the connection")),
+            result => result,
         }
     }
     /// The next line, without its end.
@@ -176,7 +201,7 @@ impl Following {
     }
     fn set_state(&self, state: LinkState) -> io::Result<()> {
         if !self.is_current() {
-            return Err(failed("another primary is to be followed"));
+            return Err(failed(SUPERSEDED));
         }
         role::set_link_state(self.server, state);
         Ok(())
@@ -190,16 +215,16 @@ impl Following {
     async fn run(&mut self, worker: &mut Worker, primary: &Primary) -> io::Result<()> {
         let server = self.server;
         self.set_state(LinkState::Connecting)?;
-        let connected = timeout(patience(server), TcpStream::connect((primary.host.as_str(), primary.port))).await;
-        let stream = connected.map_err(|_| failed(LATE))??;
+        let connecting = TcpStream::connect((primary.host.as_str(), primary.port));
+        let stream = with_patience(server, self.generation, LATE, connecting).await?;
         stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
-        let mut wire = Wire { stream, buf: BytesMut::new(), server, late: LATE };
+        let mut wire = Wire { stream, buf: BytesMut::new(), server, generation: self.generation, late: LATE };
         self.set_state(LinkState::Handshake)?;
         self.handshake(&mut wire).await?;
         match self.psync(&mut wire).await? {
             Answer::Continue(id) => {
                 if !self.is_current() {
-                    return Err(failed("another primary is to be followed"));
+                    return Err(failed(SUPERSEDED));
                 }
                 if let Some(id) = id
                     && id != server.repl.ids().current
@@ -257,6 +282,7 @@ impl Following {
             tells.push(vec![b"REPLCONF", b"ip-address", &address]);
         }
         tells.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+        tells.push(vec![b"REPLCONF", b"version", REPLICA_VERSION.as_bytes()]);
         for tell in &tells {
             wire.send(tell).await?;
         }

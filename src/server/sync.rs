@@ -18,6 +18,8 @@ use crate::commands::replication::{failover, role};
 use crate::persist::rdb::file::FileSnapshot;
 use crate::repl::{Candidate, Part, ReaderId};
 
+/// The auxiliary field that tells which slots are open.
+pub(super) const OPEN_SLOTS: &str = "cluster-slot-states";
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -273,7 +275,11 @@ fn open<'a>(
 ) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
     let at_cut = || {
         let cut = cut(server, chosen.len());
-        (server.rdb_head(false).with_history(&cut.id, cut.offset), cut)
+        let mut head = server.rdb_head(false).with_history(&cut.id, cut.offset);
+        // What comes before the cut is not in the stream any more.
+        let open_slots = server.cluster.core().and_then(|core| core.open_slots());
+        head.aux.extend(open_slots.map(|text| (OPEN_SLOTS, text)));
+        (head, cut)
     };
     let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;

@@ -87,6 +87,9 @@ pub enum Command {
         slot: u16,
         /// What is to be done.
         action: SlotAction,
+        /// How many milliseconds replicas have to hear of it before; 0: as long as they need. Or what is wrong with the
+        /// number, which is said only if nothing else is wrong.
+        timeout: Result<i64, &'static str>,
         /// It comes with the replication stream, from this replica's primary.
         from_primary: bool,
     },
@@ -216,14 +219,31 @@ fn slot_ranges(add: bool, args: &[&[u8]]) -> Result<Command, Error> {
 
 fn set_slot(place: &[u8], action: &[u8], rest: &[&[u8]]) -> Result<Command, Error> {
     let slot = slot(place)?;
-    let action = match (action.to_ascii_lowercase().as_slice(), rest) {
-        (b"migrating", [node, ..]) => SlotAction::Migrating(node.to_vec()),
-        (b"importing", [node, ..]) => SlotAction::Importing(node.to_vec()),
-        (b"stable", _) => SlotAction::Stable,
-        (b"node", [node, ..]) => SlotAction::Node(node.to_vec()),
+    let (action, options) = match (action.to_ascii_lowercase().as_slice(), rest) {
+        (b"migrating", [node, rest @ ..]) => (SlotAction::Migrating(node.to_vec()), rest),
+        (b"importing", [node, rest @ ..]) => (SlotAction::Importing(node.to_vec()), rest),
+        (b"stable", rest) => (SlotAction::Stable, rest),
+        (b"node", [node, rest @ ..]) => (SlotAction::Node(node.to_vec()), rest),
         _ => return Err("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP".into()),
     };
-    Ok(Command::SetSlot { slot, action, from_primary: false })
+    Ok(Command::SetSlot { slot, action, timeout: timeout(options), from_primary: false })
+}
+
+/// Replicas have so many milliseconds to hear of a SETSLOT, if nothing else is said.
+const SETSLOT_TIMEOUT: i64 = 2_000;
+
+/// The last TIMEOUT of SETSLOT's options. Other words between them mean nothing, as with Valkey.
+fn timeout(options: &[&[u8]]) -> Result<i64, &'static str> {
+    let mut out = SETSLOT_TIMEOUT;
+    for (at, _) in options.iter().enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b"timeout")) {
+        let text = options.get(at + 1).ok_or("ERR Missing timeout value")?;
+        out = match number(text).ok_or("ERR timeout is not an integer or out of range")? {
+            n if n < 0 => return Err("ERR timeout is negative"),
+            n if n > i64::MAX / 2 => return Err("ERR timeout is out of range"),
+            n => n,
+        };
+    }
+    Ok(out)
 }
 
 impl Core {
@@ -248,7 +268,11 @@ impl Core {
             Command::Meet { ip, port_text, port, bus_port } => self.meet(&ip, &port_text, port, bus_port),
             Command::Slots { add, ranges } => self.change_slots(add, &ranges),
             Command::FlushSlots => self.flush_slots(keys),
-            Command::SetSlot { slot, action, from_primary } => self.set_slot(slot, &action, from_primary, keys),
+            Command::SetSlot { slot, action, timeout, from_primary } => {
+                self.check_set_slot(slot, &action, from_primary, keys)?;
+                timeout?;
+                self.set_slot(slot, &action, keys)
+            }
             Command::ClaimSlots(slots) => self.claim_slots(&slots),
             Command::ReclaimSlots(slots) => self.reclaim_slots(&slots),
             Command::BumpEpoch => {

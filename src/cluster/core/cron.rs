@@ -10,6 +10,8 @@ use crate::cluster::wire::Kind;
 const TICK: i64 = 100;
 /// A handshake that did not succeed in one node timeout, at least so long, is given up.
 const MIN_HANDSHAKE: i64 = 1_000;
+/// A MEET is sent so often while a handshake may go on.
+const MEETS: i64 = 3;
 /// Once a second somebody is pinged by chance: of so many, the one not heard from for the longest.
 const SAMPLE: usize = 5;
 
@@ -53,7 +55,14 @@ impl Core {
                 if node.ping_sent == 0 {
                     self.nodes[at].ping_sent = self.now;
                 }
-            } else if node.link.is_none() {
+            } else if let Some(link) = node.link {
+                // It did not get the MEET, or could not connect to this node in time and gave up: an answer alone does
+                // not say that it knows this node.
+                if node.meet_sent.is_some_and(|sent| self.now - sent > lifetime / MEETS) {
+                    self.nodes[at].meet_sent = Some(self.now);
+                    self.send_ping(link, Kind::Meet);
+                }
+            } else {
                 self.open_link(at);
             }
         }

@@ -90,6 +90,9 @@ impl Core {
         // A ping at once: a link that says nothing for long would look like a failure.
         let open_since = self.nodes[at].ping_sent;
         let meet = self.nodes[at].flags.any(Flags::MEET);
+        if meet {
+            self.nodes[at].meet_sent = Some(self.now);
+        }
         self.send_ping(link, if meet { Kind::Meet } else { Kind::Ping });
         if open_since != 0 {
             // The ping that went down with the link before still waits for its answer.
@@ -181,6 +184,7 @@ impl Core {
         if let Some(entry) = self.links.links.get_mut(&link) {
             entry.node = Some(at);
             self.nodes[at].inbound = Some(link);
+            self.nodes[at].meet_sent = None;
         }
     }
 

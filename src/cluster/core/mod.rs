@@ -435,6 +435,9 @@ impl Core {
     pub fn handle_facts(&mut self, now: i64, facts: Facts) {
         self.begin(now);
         let moved = facts.repl_offset != self.facts.repl_offset;
+        if (facts.repl_offset == 0) != (self.facts.repl_offset == 0) {
+            self.todo.view = true;
+        }
         self.facts = facts;
         if moved && self.manual.is_on() {
             self.todo.manual_failover = true;

@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) voted_time: Option<i64>,
     /// Since when it has no working replica; see `migration`.
     pub(super) orphaned_since: Option<i64>,
+    /// When a MEET was last sent to it; none once it has opened a link itself, which says that it knows this node.
+    pub(super) meet_sent: Option<i64>,
     pub(super) repl_offset: u64,
     /// Which primaries said, and when, that it does not answer.
     pub(super) reports: Vec<(usize, i64)>,
@@ -83,6 +85,7 @@ impl Node {
             fail_time: 0,
             voted_time: None,
             orphaned_since: None,
+            meet_sent: None,
             repl_offset: 0,
             reports: Vec::new(),
             link: None,

@@ -31,6 +31,13 @@ impl Core {
         self.settle();
     }
 
+    /// A packet came that is to be lost, because somebody tests that: it counts as received.
+    pub fn lose_packet(&mut self, kind: u16) {
+        if let Some(count) = self.stats.received.get_mut(usize::from(kind)) {
+            *count += 1;
+        }
+    }
+
     fn packet(&mut self, link: LinkId, packet: &Packet<'_>) {
         let Some(header) = &packet.header else {
             return self.light_packet(link, packet);
@@ -130,6 +137,10 @@ impl Core {
         node.data_received = now;
         if node.in_handshake() {
             return;
+        }
+        if (node.repl_offset == 0) != (header.offset == 0) {
+            // CLUSTER SLOTS hides replicas without data.
+            self.todo.view = true;
         }
         node.repl_offset = header.offset;
         let newer = is_primary && header.config_epoch > node.config_epoch;

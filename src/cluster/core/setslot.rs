@@ -1,18 +1,32 @@
 //! Moving slots: CLUSTER SETSLOT, and the end of a move of whole slots.
 
-use super::command::{Error, Keys, Reply};
+use std::fmt::Write;
+
+use super::command::{Command, Error, Keys, Reply};
 use super::message::Audience;
 use super::node::ME;
-use super::{Core, Level, SlotAction, SlotSet};
+use super::{Core, Level, NodeId, SlotAction, SlotSet};
 
 impl Core {
-    pub(super) fn set_slot(
-        &mut self,
+    /// Whether SETSLOT could be carried out now. `true`: this node has replicas, who are to hear of it first. A failure of
+    /// this node right after the change would otherwise lose it, and the others may know of it already.
+    ///
+    /// # Errors
+    /// The text that the client gets.
+    pub fn may_set_slot(&self, command: &Command, keys: &dyn Keys) -> Result<bool, Error> {
+        let Command::SetSlot { slot, action, timeout, from_primary } = command else { return Ok(false) };
+        self.check_set_slot(*slot, action, *from_primary, keys)?;
+        (*timeout)?;
+        Ok(!self.nodes[ME].replicas.is_empty())
+    }
+
+    pub(super) fn check_set_slot(
+        &self,
         slot: u16,
         action: &SlotAction,
         from_primary: bool,
         keys: &dyn Keys,
-    ) -> Result<Reply, Error> {
+    ) -> Result<(), Error> {
         let is_replica = self.nodes[ME].is_replica();
         if is_replica && !from_primary {
             return Err("ERR Please use SETSLOT only with masters.".into());
@@ -22,38 +36,47 @@ impl Core {
         }
         let mine = self.nodes.owner(slot) == Some(ME);
         match action {
-            SlotAction::Migrating(node) => {
-                if !is_replica && !mine {
-                    return Err(format!("ERR I'm not the owner of hash slot {slot}").into());
-                }
-                let at = self.target(node, "I don't know about node")?;
+            SlotAction::Migrating(_) if !is_replica && !mine => {
+                return Err(format!("ERR I'm not the owner of hash slot {slot}").into());
+            }
+            SlotAction::Importing(_) if mine => {
+                return Err(format!("ERR I'm already the owner of hash slot {slot}").into());
+            }
+            _ => {}
+        }
+        if let Some(at) = self.target(action)?
+            && matches!(action, SlotAction::Node(_))
+            && mine
+            && at != ME
+            && keys.in_slot(slot) != 0
+        {
+            return Err(format!(
+                "ERR Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Carries out what was checked.
+    pub(super) fn set_slot(&mut self, slot: u16, action: &SlotAction, keys: &dyn Keys) -> Result<Reply, Error> {
+        let target = self.target(action)?;
+        match (action, target) {
+            (SlotAction::Migrating(_), Some(at)) => {
                 let name = self.named(at);
                 self.log(Level::Notice, || format!("Migrating slot {slot} to node {name}"));
                 self.migrating.insert(slot, at);
             }
-            SlotAction::Importing(node) => {
-                if mine {
-                    return Err(format!("ERR I'm already the owner of hash slot {slot}").into());
-                }
-                let at = self.target(node, "I don't know about node")?;
+            (SlotAction::Importing(_), Some(at)) => {
                 let name = self.named(at);
                 self.log(Level::Notice, || format!("Importing slot {slot} from node {name}"));
                 self.importing.insert(slot, at);
             }
-            SlotAction::Stable => {
+            (SlotAction::Node(_), Some(at)) => self.give_slot(slot, at, keys),
+            _ => {
                 self.log(Level::Notice, || format!("Marking slot {slot} stable"));
                 self.importing.remove(&slot);
                 self.migrating.remove(&slot);
-            }
-            SlotAction::Node(node) => {
-                let at = self.target(node, "Unknown node")?;
-                if mine && at != ME && keys.in_slot(slot) != 0 {
-                    return Err(format!(
-                        "ERR Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
-                    )
-                    .into());
-                }
-                self.give_slot(slot, at, keys);
             }
         }
         self.save();
@@ -61,15 +84,66 @@ impl Core {
         Ok(Reply::Ok)
     }
 
-    /// The primary that an argument names.
-    fn target(&self, node: &[u8], unknown: &str) -> Result<usize, Error> {
+    /// The primary that an action names, if it names one.
+    fn target(&self, action: &SlotAction) -> Result<Option<usize>, Error> {
+        let (node, unknown) = match action {
+            SlotAction::Stable => return Ok(None),
+            SlotAction::Node(node) => (node, "Unknown node"),
+            SlotAction::Migrating(node) | SlotAction::Importing(node) => (node, "I don't know about node"),
+        };
         let Some(at) = self.lookup(node) else {
             return Err(format!("ERR {unknown} {}", String::from_utf8_lossy(node)).into());
         };
         if self.nodes[at].is_replica() {
             return Err("ERR Target node is not a master".into());
         }
-        Ok(at)
+        Ok(Some(at))
+    }
+
+    /// What this node gives away and receives, as a full synchronization tells it to a replica: `slot>id,` and
+    /// `slot<id,`. None if there is nothing.
+    pub fn open_slots(&self) -> Option<String> {
+        let mut text = String::new();
+        for (map, sign) in [(&self.importing, '<'), (&self.migrating, '>')] {
+            for (slot, &at) in map {
+                let _ = write!(text, "{slot}{sign}{},", self.nodes[at].id);
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Takes over what [`open_slots`](Self::open_slots) of this replica's primary told.
+    ///
+    /// # Errors
+    /// What is wrong with it; what stood before that is taken.
+    pub fn learn_open_slots(&mut self, now: i64, text: &str) -> Result<(), String> {
+        self.begin(now);
+        let mut result = Ok(());
+        for entry in text.split_terminator(',') {
+            let parsed = entry.split_once(['<', '>']).and_then(|(slot, id)| {
+                let slot = slot.parse::<u16>().ok().filter(|&slot| slot < crate::base::slot::SLOTS)?;
+                Some((slot, NodeId::parse(id.as_bytes())?, entry.contains('<')))
+            });
+            let Some((slot, id, importing)) = parsed else {
+                result = Err(format!("wrong slot state '{entry}'"));
+                break;
+            };
+            // A node that this one has not heard of yet: as if it had come before the SETSLOT.
+            let Some(at) = self.nodes.find(&id) else {
+                self.log(Level::Warning, || {
+                    format!("Slot {slot} is open to or from node {id}, which is not known here")
+                });
+                continue;
+            };
+            if importing {
+                self.importing.insert(slot, at)
+            } else {
+                self.migrating.insert(slot, at)
+            };
+            self.save();
+        }
+        self.settle();
+        result
     }
 
     /// SETSLOT NODE: the end of a move, on the source, on the target, and on anybody else who is told.
@@ -91,6 +165,8 @@ impl Core {
                 });
                 self.follow(at, true, true);
                 self.save_durably();
+                // The old primary waits for its replicas, and would not hear of this one any more.
+                self.broadcast_pong(Audience::All);
             } else if self.nodes[ME].is_primary() {
                 self.log(Level::Notice, || {
                     format!("My last slot was migrated to node {name} in shard {shard}. I am now an empty primary.")

@@ -1,6 +1,6 @@
 //! CLUSTER subcommands that change something: the state machine checks them and carries them out.
 
-use super::{DISABLED, UNSTEADY, events, keys, meta};
+use super::{DISABLED, UNSTEADY, events, keys, meta, setslot};
 use crate::base::clock;
 use crate::base::slot::SLOTS;
 use crate::cluster::core::{self, Keys, Reply};
@@ -69,6 +69,10 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// For orders about a slot.
+    pub fn in_slot(slot: u16, keys: u64) -> Counted {
+        Counted { total: 0, slot: Some(slot), keys }
+    }
     /// For orders that do not look at the data.
     pub const NOTHING: Counted = Counted { total: 0, slot: None, keys: 0 };
 }
@@ -89,14 +93,20 @@ fn change(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         return Err(DISABLED);
     }
     let command = core::Command::parse(&args[1..], &cx.session.client.addr).ok_or_else(|| cx.arity())?;
-    let command = command.map_err(|e| Error::owned(e.into_owned()))?;
-    let slot = match &command {
-        core::Command::SetSlot { slot, .. } if *slot < SLOTS => Some(*slot),
+    let mut command = command.map_err(|e| Error::owned(e.into_owned()))?;
+    let slot = match &mut command {
+        core::Command::SetSlot { slot, from_primary, .. } => {
+            *from_primary = cx.session.primary;
+            Some(*slot).filter(|slot| *slot < SLOTS)
+        }
         _ => None,
     };
     let keys = slot.map_or(0, |slot| keys::count(cx, slot));
     let total = (0..cx.db.keyspace().databases()).map(|db| server.metrics.keys(db)).sum();
     let counted = Counted { total, slot, keys };
+    if slot.is_some() && setslot::tell_replicas(cx, args, &command, &counted)? {
+        return Ok(());
+    }
     let reply = match server.cluster.core() {
         Some(mut core) => core.handle_command(clock::steady_ms(), command, &counted),
         None => return Err(DISABLED),

@@ -140,6 +140,13 @@ impl Hands {
         held.set_patient(true);
         Hands { server, counters: server.metrics.spare(), held, fx: Effects::default() }
     }
+    /// How many keys a slot has in all databases.
+    pub fn count(&mut self, slot: u16) -> u64 {
+        let databases = self.server.keyspace.databases();
+        (0..databases)
+            .map(|index| self.with(slot, index, |db| if db.is_used() { db.slot_len(slot) as u64 } else { 0 }))
+            .sum()
+    }
     /// Runs `work` on the database `index` under the lock of a slot. What it changes is logged, no notification leaves.
     pub fn with<R>(&mut self, slot: u16, index: usize, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
         let Hands { server, counters, held, fx } = self;

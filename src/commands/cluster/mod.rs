@@ -8,6 +8,7 @@ pub mod events;
 pub mod keys;
 pub mod look;
 mod scan;
+mod setslot;
 mod slot_stats;
 mod slots;
 pub mod transfer;
@@ -149,7 +150,7 @@ static HELP: Command = Command::new(
                 "    Write the cluster's configuration to disk.",
                 "SET-CONFIG-EPOCH <epoch>",
                 "    Set the configuration epoch of a new node.",
-                "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+                "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>) [TIMEOUT <ms>]",
                 "    Say what happens to a slot.",
                 "SHARDS",
                 "    Return the shards with their slots and nodes.",

@@ -41,7 +41,7 @@ fn slots(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     let ranges = view.owned_ranges();
     cx.out.array(ranges.len());
     for (first, last, owner) in ranges {
-        let replicas: Vec<&NodeInfo> = view.replicas_of(owner).filter(|node| !node.is_failed()).collect();
+        let replicas: Vec<&NodeInfo> = view.replicas_of(owner).filter(|node| node.is_available()).collect();
         cx.out.array(3 + replicas.len());
         cx.out.int(i64::from(first));
         cx.out.int(i64::from(last));

@@ -62,7 +62,9 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             hello.eof |= is(value, "eof");
             hello.psync2 |= is(value, "psync2");
         } else if is(option, "version") {
-            // Nothing depends on it.
+            hello.version = version(value).ok_or_else(|| {
+                Error::owned(format!("ERR Unrecognized version format: {}", String::from_utf8_lossy(value)))
+            })?;
         } else if is(option, "rdb-only") {
             let n = options::int(value)?;
             if !(0..=1).contains(&n) {
@@ -97,6 +99,14 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     cx.out.ok();
     Ok(())
+}
+
+/// `major.minor.patch`, each at most 255, as one number.
+fn version(text: &[u8]) -> Option<u32> {
+    let parts: Vec<&str> = std::str::from_utf8(text).ok()?.split('.').collect();
+    let [major, minor, patch] = parts[..] else { return None };
+    let part = |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse::<u8>().ok()).flatten();
+    Some(u32::from_be_bytes([0, part(major)?, part(minor)?, part(patch)?]))
 }
 
 /// `REPLCONF ACK offset [FACK offset]`: how far the replica is. Not replied to.

@@ -83,9 +83,10 @@ fn facts(server: &Server) -> Facts {
         PrimaryLink::Down { since: at(link.down_since.load(std::sync::atomic::Ordering::Acquire)) }
     };
     // What it has of another shard's history counts for nothing in the shard that it follows now, and gets its data from
-    // only later: with its old offset it would be elected before those who have them.
-    let blank = link.is_replica() && link.blank.load(std::sync::atomic::Ordering::Acquire);
-    Facts { repl_offset: if blank { 0 } else { repl.log.end() }, primary_link }
+    // only later: with its old offset it would be elected before those who have them. So does what it has while a
+    // snapshot comes in.
+    let blank = link.blank.load(std::sync::atomic::Ordering::Acquire) || link.state() == LinkState::Sync;
+    Facts { repl_offset: if link.is_replica() && blank { 0 } else { repl.log.end() }, primary_link }
 }
 
 /// What a link's task is reached by. Dropping it closes the link.
@@ -339,6 +340,9 @@ async fn speak(bus: &Rc<Bus>, link: LinkId, stream: TcpStream, mut from: Unbound
             loop {
                 match frame::need(&buf, limit) {
                     Ok(Need::Packet(n)) if is_dropped(bus.server, &buf) => {
+                        if let Some(mut core) = bus.server.cluster.core() {
+                            core.lose_packet(frame::kind(&buf).unwrap_or_default());
+                        }
                         buf.advance(n);
                         if bus.server.switches.close_on_drop.load(Relaxed) {
                             return;

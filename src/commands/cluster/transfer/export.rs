@@ -471,7 +471,7 @@ fn is_theirs(server: &Server, transfer: &Transfer) -> bool {
 fn concede(server: &'static Server, transfer: &Transfer) -> Result<(), Stopped> {
     for slot in transfer.slots.iter() {
         let action = core::SlotAction::Node(transfer.target.as_bytes().to_vec());
-        let command = core::Command::SetSlot { slot, action, from_primary: false };
+        let command = core::Command::SetSlot { slot, action, timeout: Ok(0), from_primary: false };
         if let Some(mut core) = server.cluster.core() {
             // The keys are with the target, whatever is left of them here.
             let _ = core.handle_command(clock::steady_ms(), command, &change::Counted::NOTHING);
