@@ -304,12 +304,25 @@ impl Day {
         }
         let at = |day: &Day, id: NodeId| (0..day.size()).find(|&node| day.world.id(node) == Some(id)).unwrap();
         let (source, target) = (at(self, from.id), at(self, to.id));
-        self.world.command(target, &format!("setslot {slot} importing {}", from.id)).unwrap();
-        self.world.command(source, &format!("setslot {slot} migrating {}", to.id)).unwrap();
+        self.world.set_slot(target, &format!("setslot {slot} importing {}", from.id)).unwrap();
+        self.world.set_slot(source, &format!("setslot {slot} migrating {}", to.id)).unwrap();
         self.world.run(500);
-        self.world.command(target, &format!("setslot {slot} node {}", to.id)).unwrap();
-        self.world.command(source, &format!("setslot {slot} node {}", to.id)).unwrap();
-        let shard = self.shards.iter().position(|shard| *shard == to.shard_id).unwrap();
+        // One side may be replaced in the middle of it: its heir goes on.
+        let mut sides = [source, target];
+        if let Some(side) = sides.get_mut(rng.below(4) as usize)
+            && let Some(heir) = self.replace(*side)
+        {
+            *side = heir;
+        }
+        let [source, target] = sides;
+        let (from, to) = (self.world.id(source).unwrap(), self.world.id(target).unwrap());
+        let mut open = |node: usize| self.world.view(node).unwrap();
+        assert_eq!(open(source).migrating(), [(slot, to)], "what the source gives away");
+        assert_eq!(open(target).importing(), [(slot, from)], "what the target receives");
+        self.world.set_slot(target, &format!("setslot {slot} node {to}")).unwrap();
+        self.world.set_slot(source, &format!("setslot {slot} node {to}")).unwrap();
+        let to = shard_of(&mut self.world, target);
+        let shard = self.shards.iter().position(|shard| *shard == to).unwrap();
         self.moved.push((slot, shard));
         self.agree("a move");
         self.check_slots();
@@ -321,9 +334,19 @@ impl Day {
         let voters = view.nodes.iter().filter(|n| n.is_primary() && !n.slots.is_empty()).count();
         let may = |n: &&dunlin::cluster::NodeInfo| n.is_primary() && !n.slots.is_empty() && !n.replicas.is_empty();
         let Some(victim) = view.nodes.iter().find(may).filter(|_| voters >= 3) else { return };
-        let slot = victim.slots.iter().next().unwrap();
-        let (id, shard) = (victim.id, victim.shard_id);
-        let node = (0..self.size()).find(|&node| self.world.id(node) == Some(id)).unwrap();
+        let node = (0..self.size()).find(|&node| self.world.id(node) == Some(victim.id)).unwrap();
+        self.replace(node);
+    }
+
+    /// A primary dies until it is replaced, if it can be. Who replaced it.
+    fn replace(&mut self, node: usize) -> Option<usize> {
+        let view = self.world.view(node).unwrap();
+        let (me, voters) = (view.myself(), view.nodes.iter().filter(|n| n.is_primary() && !n.slots.is_empty()).count());
+        if voters < 3 || me.replicas.is_empty() {
+            return None;
+        }
+        let slot = me.slots.iter().next().unwrap();
+        let (id, shard) = (me.id, me.shard_id);
         self.world.crash(node, true, false);
         let replaced = self.world.run_until(self.patience(), |world| {
             world.up().into_iter().all(|node| {
@@ -336,7 +359,13 @@ impl Day {
         self.world.start(node);
         self.agree("a failover");
         self.check_slots();
+        let owner = self.world.view(node).unwrap().owner(slot).unwrap().id;
+        (0..self.size()).find(|&node| self.world.id(node) == Some(owner))
     }
+}
+
+fn shard_of(world: &mut World, node: usize) -> NodeId {
+    world.view(node).unwrap().myself().shard_id
 }
 
 /// Votes, and contested claims.

@@ -311,9 +311,29 @@ impl World {
     pub fn command(&mut self, node: usize, text: &str) -> Result<Reply, String> {
         let words: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
         let command = Command::parse(&words, "sim").unwrap_or_else(|| panic!("{text} is no command"));
+        let command = command.map_err(|error| error.into_owned())?;
+        self.order(node, command)
+    }
+
+    /// A SETSLOT as a primary gets it: its replicas hear of it first, by way of their stream.
+    pub fn set_slot(&mut self, node: usize, text: &str) -> Result<Reply, String> {
+        let me = self.id(node).expect("a node that is up");
+        let replicas: Vec<usize> =
+            self.up().into_iter().filter(|&other| self.view(other).unwrap().myself().primary == Some(me)).collect();
+        for replica in replicas {
+            let words: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            let mut command = Command::parse(&words, "sim").expect("a command").map_err(|error| error.into_owned())?;
+            if let Command::SetSlot { from_primary, .. } = &mut command {
+                *from_primary = true;
+            }
+            self.order(replica, command)?;
+        }
+        self.command(node, text)
+    }
+
+    fn order(&mut self, node: usize, command: Command) -> Result<Reply, String> {
         let clock = self.clock(node);
         let Some(core) = &mut self.machines[node].core else { return Err("down".to_owned()) };
-        let command = command.map_err(|error| error.into_owned())?;
         let reply = core.handle_command(clock, command, &NoKeys).map_err(|error| error.into_owned());
         self.pump(node);
         reply
