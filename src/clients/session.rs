@@ -10,7 +10,8 @@ use super::replica::Replica;
 use super::tracking::Mode;
 use crate::acl::{Acl, User};
 use crate::cluster::transfers::Transfer;
-use crate::keyspace::{Waiter, Watch};
+use crate::keyspace::{Value, Waiter, Watch};
+use crate::resp::Error;
 use crate::spec::Flags;
 
 /// CLIENT REPLY.
@@ -182,6 +183,8 @@ pub struct Session {
     pub script: Option<i64>,
     /// Another node sends slots over it.
     pub import: Option<Import>,
+    /// What was made of a big request's payload before its locks were asked for.
+    pub prepared: Option<Result<Value, Error>>,
 }
 
 /// Slots that come over a connection.
@@ -244,6 +247,7 @@ impl Session {
             caching: false,
             script: None,
             import: None,
+            prepared: None,
         }
     }
     /// A session without a connection, for commands that the server runs by itself.

@@ -81,7 +81,12 @@ pub struct Command {
     pub subs: &'static [&'static Command],
     /// The script that it runs. `exec` does that, not the handler.
     pub script: Option<ScriptKind>,
+    /// What can be done about a big request before it has its locks.
+    pub prepare: Option<Prepare>,
 }
+
+/// Makes of a request's payload the value that the handler finds in [`crate::clients::Session::prepared`].
+pub type Prepare = fn(&'static Server, &[&[u8]]) -> Result<crate::keyspace::Value, Error>;
 
 /// How a command says which script to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,17 +120,17 @@ impl Command {
     /// A command. It locks its keys if it has any.
     pub const fn new(meta: Meta, run: Handler) -> Command {
         let scope = if meta.keys.is_empty() { Scope::None } else { Scope::Keys };
-        Command { meta, run, scope, subs: &[], script: None }
+        Command { meta, run, scope, subs: &[], script: None, prepare: None }
     }
     /// A command that runs a script under the locks of the keys that it declares.
     pub const fn of_script(meta: Meta, kind: ScriptKind, scope: Scope) -> Command {
-        Command { meta, run: without_handler, scope, subs: &[], script: Some(kind) }
+        Command { meta, run: without_handler, scope, subs: &[], script: Some(kind), prepare: None }
     }
     /// A command that is nothing without a subcommand.
     pub const fn container(mut meta: Meta, subs: &'static [&'static Command]) -> Command {
         // What a subcommand does is in its own categories.
         meta.acl = Cat::SLOW;
-        Command { meta, run: without_handler, scope: Scope::None, subs, script: None }
+        Command { meta, run: without_handler, scope: Scope::None, subs, script: None, prepare: None }
     }
     /// A command that has subcommands, and also does something where none is named.
     pub const fn subs(mut self, subs: &'static [&'static Command]) -> Command {
@@ -138,6 +143,11 @@ impl Command {
             Scope::Dynamic(by) => by(args),
             scope => scope,
         }
+    }
+    /// Big requests are prepared.
+    pub const fn prepared(mut self, by: Prepare) -> Command {
+        self.prepare = Some(by);
+        self
     }
     /// Other locks than those of the keys.
     pub const fn scope(mut self, scope: Scope) -> Command {

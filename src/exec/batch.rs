@@ -116,10 +116,11 @@ impl Worker {
             if !entry.batchable || !self.is_open(entry.flags()) || !entry.command.meta.arity_fits(argc as usize) {
                 break;
             }
-            if !session.unrestricted {
+            let prepares = entry.command.prepare.is_some();
+            if prepares || !session.unrestricted {
                 let argv: SmallVec<[&[u8]; 8]> =
                     turn.args[next..next + argc as usize].iter().map(|a| a.of(turn.buf)).collect();
-                if !self.may(session, entry, &argv) {
+                if prepares && super::is_long(&argv) || !session.unrestricted && !self.may(session, entry, &argv) {
                     break;
                 }
             }

@@ -39,6 +39,14 @@ use crate::keyspace::{Effects, Held, Tuning};
 use crate::metrics::ThreadStats;
 use crate::spec::Flags;
 
+/// Requests of so many bytes are prepared before they have their locks, if their command can be.
+const LONG: usize = 64 << 10;
+
+/// Whether a request is so long that what can be done without locks should be.
+fn is_long(argv: &[&[u8]]) -> bool {
+    argv.iter().map(|arg| arg.len()).sum::<usize>() >= LONG
+}
+
 /// Why a worker stopped before the last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -50,6 +58,8 @@ pub enum Stop {
     Paused,
     /// The next request runs a script, which is to have a stack of its own ([`crate::base::coroutine`]).
     Stack,
+    /// The next request is long: its payload is to be prepared on another thread ([`crate::commands::Prepare`]).
+    Prepare,
 }
 
 /// What one thread needs to execute commands.

@@ -59,6 +59,7 @@ impl Worker {
         if stop != Stop::No {
             return stop;
         }
+        session.prepared = None;
         if asking && !argv[0].eq_ignore_ascii_case(b"asking") {
             // It held for this command.
             session.asking = false;
@@ -172,6 +173,15 @@ impl Worker {
                 self.show(session, entry, argv);
             }
         } else {
+            if session.prepared.is_none()
+                && let Some(prepare) = entry.command.prepare
+                && super::is_long(argv)
+            {
+                if self.leaves {
+                    return Stop::Prepare;
+                }
+                session.prepared = Some(prepare(self.server, argv));
+            }
             if self.server.registry.has_monitors() {
                 self.show_monitors(session, entry, argv);
             }

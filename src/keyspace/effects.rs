@@ -46,6 +46,9 @@ pub enum Target {
     File,
 }
 
+/// Commands of so many bytes are not copied if that can be helped.
+const LONG: usize = 256 << 10;
+
 /// Commands for the replication log, encoded as requests, gathered under the locks of their keys.
 ///
 /// Commands form groups: what one command or one transaction did. A group of several is logged between MULTI and EXEC,
@@ -100,6 +103,18 @@ impl LogBuf {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+    /// The bytes of a long command that is alone and goes everywhere, with its database: such are better handed on than
+    /// copied. Nothing is left then.
+    pub fn take_long(&mut self) -> Option<(usize, Vec<u8>)> {
+        match self.ops[..] {
+            [Op { db, to: Target::All, .. }] if self.bytes.len() >= LONG => {
+                self.ops.clear();
+                self.group = 0;
+                Some((db, std::mem::take(&mut self.bytes)))
+            }
+            _ => None,
+        }
     }
     /// Forgets everything; the memory stays for the next turn, unless it is a lot.
     pub fn clear(&mut self) {

@@ -18,8 +18,8 @@ use crate::types::dict::{Dict, Ref};
 
 /// Takes the effects of commands, in the order of their locks.
 pub trait LogSink: Send + Sync {
-    /// Appends effects as one range.
-    fn append(&self, effects: &LogBuf);
+    /// Appends effects as one range. Their bytes may be taken.
+    fn append(&self, effects: &mut LogBuf);
     /// Wakes those who wait for effects. Nothing is locked.
     fn wake(&self) {}
 }

@@ -188,6 +188,21 @@ impl State {
             }
         }
     }
+    /// One long command, which becomes a block of its own.
+    fn push_long(&mut self, db: usize, request: Vec<u8>) {
+        let Some(stream) = &mut self.stream else { return };
+        if stream.selected != Some(db) {
+            let mut head = Vec::new();
+            select(db, &mut head);
+            stream.push(&head);
+            stream.selected = Some(db);
+            self.end += head.len() as u64;
+        }
+        self.end += request.len() as u64;
+        stream.seal();
+        stream.blocks.push_back(request.into());
+        self.trim();
+    }
     fn surplus(&self) -> u64 {
         let kept = self.stream.as_ref().map_or(0, |s| self.end - s.start);
         kept.saturating_sub(self.backlog + BLOCK as u64)
@@ -202,9 +217,19 @@ impl State {
 }
 
 impl LogSink for Log {
-    fn append(&self, effects: &LogBuf) {
+    fn append(&self, effects: &mut LogBuf) {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if state.file.is_none()
+            && state.follows.is_none()
+            && state.stream.is_some()
+            && let Some((db, request)) = effects.take_long()
+        {
+            state.push_long(db, request);
+            self.surplus.store(state.surplus(), Relaxed);
+            self.end.store(state.end, Release);
+            return;
+        }
         let mut scratch = std::mem::take(&mut state.scratch);
         if state.follows.is_none()
             && let Some(stream) = &mut state.stream
@@ -432,12 +457,12 @@ mod tests {
     #[test]
     fn the_stream_names_databases_and_brackets_groups() {
         let log = Log::default();
-        log.append(&effects(&[(0, &[b"SET", b"a", b"1"])]));
+        log.append(&mut effects(&[(0, &[b"SET", b"a", b"1"])]));
         assert_eq!((log.end(), log.kept()), (0, None), "nobody follows");
         assert!(log.start() && !log.start());
         let id = log.reader_at_end();
-        log.append(&effects(&[(0, &[b"PING"])]));
-        log.append(&effects(&[(0, &[b"DEL", b"a"]), (3, &[b"PING"])]));
+        log.append(&mut effects(&[(0, &[b"PING"])]));
+        log.append(&mut effects(&[(0, &[b"DEL", b"a"]), (3, &[b"PING"])]));
         let expected: &[u8] =
             b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n\
             *2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
@@ -445,7 +470,7 @@ mod tests {
         // A history begins at 1.
         assert_eq!((log.end(), log.behind(id)), (expected.len() as u64 + 1, 0));
         assert!(read(&log, id).is_empty());
-        log.append(&effects(&[(7, &[b"PING"]), (7, &[b"PING"])]));
+        log.append(&mut effects(&[(7, &[b"PING"]), (7, &[b"PING"])]));
         let text = String::from_utf8_lossy(&read(&log, id)).into_owned();
         assert!(text.starts_with("*1\r\n$5\r\nMULTI\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n"), "{text}");
     }

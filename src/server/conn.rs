@@ -113,6 +113,8 @@ enum Halt {
     Left { done: usize, paused: bool },
     /// The next of them is to be executed on a stack of its own.
     Stack(Rest),
+    /// The next of them is to be prepared on another thread.
+    Prepare(Rest),
 }
 
 /// Where [`execute`] goes on among requests that are decoded.
@@ -327,6 +329,11 @@ impl Conn {
                 self.buf.extend_from_slice(&bytes[self.decode.frame..]);
                 self.decode.shift();
             }
+            Halt::Prepare(Rest { done, .. }) => {
+                // It is prepared from the connection's own buffer.
+                self.buf = self.decode.unread(bytes, done);
+                self.pending = true;
+            }
             Halt::Left { done, paused } => {
                 self.buf = self.decode.unread(bytes, done);
                 self.pending = !self.buf.is_empty();
@@ -371,17 +378,26 @@ impl Conn {
             return;
         }
         self.pending = false;
-        let mut desk = self.shared.take();
         let mut buf = std::mem::take(&mut self.buf);
-        let (exec, session, d, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
-        let mut halt = execute(self.server, exec, session, &mut buf, d, out, None);
-        if let Halt::Stack(rest) = halt {
-            halt = apart(self.server, exec, session, &mut buf, d, out, rest).await;
-        }
-        drop(desk);
+        let mut rest = None;
+        let halt = loop {
+            let mut desk = self.shared.take();
+            let (exec, session, d, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
+            let mut halt = execute(self.server, exec, session, &mut buf, d, out, rest.take());
+            if let Halt::Stack(rest) = halt {
+                halt = apart(self.server, exec, session, &mut buf, d, out, rest).await;
+            }
+            drop(desk);
+            let Halt::Prepare(of) = halt else { break halt };
+            let Some(same) = self.prepare(buf, &of).await else {
+                self.session.close = Close::Now;
+                return;
+            };
+            (buf, rest) = (same, Some(of));
+        };
         self.set_paused(matches!(halt, Halt::Left { paused: true, .. }));
         match halt {
-            Halt::Stack(_) | Halt::Clean => self.decode.reset(),
+            Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
                 buf.drain(..self.decode.frame);
                 self.decode.shift();
@@ -396,6 +412,23 @@ impl Conn {
         if let Some(writer) = always(self.server) {
             self.hold = hold(&writer, self.session.written);
         }
+    }
+
+    /// Prepares the next of the decoded requests on another thread; gives the buffer back. Others are served meanwhile.
+    async fn prepare(&mut self, buf: Vec<u8>, rest: &Rest) -> Option<Vec<u8>> {
+        let d = &self.decode;
+        let start: usize = d.counts[..rest.done].iter().map(|c| *c as usize).sum();
+        let args = d.args[start..start + d.counts[rest.done] as usize].to_vec();
+        let server = self.server;
+        let work = move || {
+            let argv: Vec<&[u8]> = args.iter().map(|arg| arg.of(&buf)).collect();
+            let prepare = server.lookup.resolve(&argv).and_then(|entry| entry.command.prepare)?;
+            let made = prepare(server, &argv);
+            Some((buf, made))
+        };
+        let (buf, made) = tokio::task::spawn_blocking(work).await.ok().flatten()?;
+        self.session.prepared = Some(made);
+        Some(buf)
     }
 
     /// Takes what others sent.
@@ -678,8 +711,10 @@ fn execute(
             let turn = Turn { buf, args: &d.args[over..whole], counts: &d.counts[done..], now, stream: None };
             let (executed, stop) = exec.run(session, &turn, out);
             done += executed;
-            if stop == Stop::Stack {
-                return Halt::Stack(Rest { done, more, wrong });
+            match stop {
+                Stop::Stack => return Halt::Stack(Rest { done, more, wrong }),
+                Stop::Prepare => return Halt::Prepare(Rest { done, more, wrong }),
+                Stop::No | Stop::Session | Stop::Paused => {}
             }
             if stop != Stop::No {
                 if session.close != Close::No {

@@ -19,6 +19,8 @@ use crate::resp::Out;
 
 /// The bytes that a worker reads at once, shared by its connections: what is left of a request goes to the connection.
 const READ_BUFFER: usize = 64 << 10;
+/// Long requests of a worker's connections that are prepared at the same time.
+const PREPARERS: usize = 2;
 
 /// How connections reach a worker.
 #[derive(Clone)]
@@ -172,7 +174,8 @@ fn run(
     mut from: UnboundedReceiver<(u64, Accepted)>,
     connections: Arc<AtomicUsize>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(PREPARERS).build() {
         Ok(r) => r,
         Err(e) => {
             tracing::error!("Can't make the runtime of a worker: {e}");

@@ -269,6 +269,17 @@ impl Hash {
         }
     }
 
+    /// As [`Hash::scan`], but with every stored field and its time, expired ones included.
+    pub fn scan_raw(&self, cursor: u64, mut f: impl FnMut(Elem<'_>, Elem<'_>, Option<i64>)) -> u64 {
+        match &self.0 {
+            Repr::Packed(_) => {
+                self.for_each_raw(f);
+                0
+            }
+            Repr::Table(t) => t.scan(cursor, |e| f(Elem::Str(e.key()), Elem::Str(e.value()), e.expiry())),
+        }
+    }
+
     /// Shows a random field with its value, each with the same probability; nothing when readers see none.
     pub fn random(&self, now: i64, mut f: impl FnMut(Elem<'_>, Elem<'_>)) {
         match &self.0 {

@@ -231,6 +231,13 @@ impl Quicklist {
         self.nodes.push_back(Node { body: Body::Plain(value.into()), count: 1 });
     }
 
+    /// Shows the node at this place, if there is one.
+    pub fn with_node(&self, at: usize, f: impl FnOnce(View<'_>)) {
+        if let Some(node) = self.nodes.get(at) {
+            node.view(f);
+        }
+    }
+
     /// Shows every node, first to last.
     pub fn for_each_node(&self, mut f: impl FnMut(View<'_>)) {
         for node in &self.nodes {

@@ -3,10 +3,10 @@
 //! A payload is the value in RDB form, two bytes of version, and a CRC-64 of all before it, little endian.
 
 use super::super::options::{self, is};
-use super::super::{CmdResult, Command, Ctx};
+use super::super::{CmdResult, Command, Ctx, Server};
 use super::deleted;
-use crate::base::crc64;
-use crate::keyspace::{EntryRef, NO_EXPIRY, access, notify};
+use crate::base::{clock, crc64};
+use crate::keyspace::{EntryRef, NO_EXPIRY, Value, access, notify};
 use crate::persist::rdb;
 use crate::resp::Error;
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
@@ -27,7 +27,8 @@ pub static RESTORE: Command = Command::new(
         .keys(const { &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))] })
         .doc("2.6.0", "O(N) where N is the size of the value.", "Makes a key of the value that DUMP returned."),
     restore,
-);
+)
+.prepared(|server, args| unpack(server, args[3]));
 /// `RESTORE-ASKING`: RESTORE on a slot that is just arriving, as MIGRATE sends it.
 /// <https://valkey.io/commands/restore-asking/>
 pub static RESTORE_ASKING: Command = Command::new(
@@ -37,7 +38,8 @@ pub static RESTORE_ASKING: Command = Command::new(
         .keys(const { &[KeySpec::one(1, KeyFlags::OW.or(KeyFlags::UPDATE))] })
         .doc("3.0.0", "O(N) where N is the size of the value.", "Makes a key of a slot that is moving here."),
     restore,
-);
+)
+.prepared(|server, args| unpack(server, args[3]));
 
 /// The newest version that is read.
 const NEWEST: u16 = 80;
@@ -77,6 +79,15 @@ pub fn body(payload: &[u8]) -> Option<&[u8]> {
     (version <= NEWEST && !FOREIGN.contains(&version) && (crc == 0 || crc == crc64::crc64(rest))).then_some(body)
 }
 
+/// The value that a payload holds.
+fn unpack(server: &Server, payload: &[u8]) -> Result<Value, Error> {
+    let body = body(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let mut reader = rdb::Reader::new(body);
+    let limits = server.limits();
+    let value = reader.byte().and_then(|what| rdb::read_value(what, &mut reader, &limits, clock::now_ms()));
+    value.ok().filter(|_| reader.rest().is_empty()).ok_or(Error::new("ERR Bad data format"))
+}
+
 fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let (key, payload) = (args[1], args[3]);
     let (mut replace, mut absolute, mut idle, mut freq) = (false, false, None, None);
@@ -106,15 +117,7 @@ fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if ttl < 0 {
         return Err(Error::new("ERR Invalid TTL value, must be >= 0"));
     }
-    let body = body(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
-    let mut reader = rdb::Reader::new(body);
-    let limits = cx.server.limits();
-    let value = reader
-        .byte()
-        .and_then(|what| rdb::read_value(what, &mut reader, &limits, cx.db.clock))
-        .ok()
-        .filter(|_| reader.rest().is_empty());
-    let value = value.ok_or(Error::new("ERR Bad data format"))?;
+    let value = cx.session.prepared.take().unwrap_or_else(|| unpack(cx.server, payload))?;
     let expiry = match ttl {
         0 => NO_EXPIRY,
         t if absolute => t,

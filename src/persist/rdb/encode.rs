@@ -80,11 +80,37 @@ impl Writer {
         }
         true
     }
-    fn elem(&mut self, e: Elem<'_>) {
+    pub(super) fn elem(&mut self, e: Elem<'_>) {
         match e {
             Elem::Str(s) => self.string(s),
             Elem::Int(n) => self.int(n),
         }
+    }
+    /// A node of a list.
+    pub(super) fn node(&mut self, node: quicklist::View<'_>) {
+        match node {
+            quicklist::View::Plain(s) => {
+                self.length(1);
+                self.string(s);
+            }
+            quicklist::View::Packed(lp) => {
+                self.length(2);
+                self.string(lp.as_bytes());
+            }
+        }
+    }
+    /// A field of a hash with its value, and its expiry where the hash has the form with those.
+    pub(super) fn field(&mut self, field: Elem<'_>, value: Elem<'_>, expiry: Option<Option<i64>>) {
+        self.elem(field);
+        self.elem(value);
+        if let Some(expiry) = expiry {
+            self.bytes.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
+        }
+    }
+    /// A member of a sorted set.
+    pub(super) fn member(&mut self, member: Elem<'_>, score: f64) {
+        self.elem(member);
+        self.bytes.extend_from_slice(&score.to_le_bytes());
     }
 }
 
@@ -127,16 +153,7 @@ pub fn write_body(w: &mut Writer, value: View<'_>) {
                 w.string(lp.as_bytes());
             } else if let Some(q) = l.as_quicklist() {
                 w.length(q.node_count() as u64);
-                q.for_each_node(|node| match node {
-                    quicklist::View::Plain(s) => {
-                        w.length(1);
-                        w.string(s);
-                    }
-                    quicklist::View::Packed(lp) => {
-                        w.length(2);
-                        w.string(lp.as_bytes());
-                    }
-                });
+                q.for_each_node(|node| w.node(node));
             }
         }
         View::Set(s) => match s.as_intset() {
@@ -151,10 +168,7 @@ pub fn write_body(w: &mut Writer, value: View<'_>) {
             None => {
                 w.length(z.len() as u64);
                 // From the highest score down, as Redis does: a reader then always inserts at the front.
-                z.for_range(z.len().saturating_sub(1), z.len(), true, |e, score| {
-                    w.elem(e);
-                    w.bytes.extend_from_slice(&score.to_le_bytes());
-                });
+                z.for_range(z.len().saturating_sub(1), z.len(), true, |e, score| w.member(e, score));
             }
         },
         View::Hash(h) => match h.as_listpack() {
@@ -162,13 +176,7 @@ pub fn write_body(w: &mut Writer, value: View<'_>) {
             None => {
                 let volatile = h.has_volatile();
                 w.length(h.raw_len() as u64);
-                h.for_each_raw(|f, v, expiry| {
-                    w.elem(f);
-                    w.elem(v);
-                    if volatile {
-                        w.bytes.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
-                    }
-                });
+                h.for_each_raw(|f, v, expiry| w.field(f, v, volatile.then_some(expiry)));
             }
         },
         View::Stream(s) => super::stream::write(w, s),

@@ -10,10 +10,12 @@ pub mod file;
 pub mod load;
 mod old;
 mod skip;
+mod steps;
 mod stream;
 
 pub use decode::{BadPayload, Reader, read_value};
 pub use encode::{Writer, form_of, write_body, write_value};
+pub use steps::{Steps, is_big};
 
 /// The version in the footer of what is written.
 pub const VERSION: u16 = 10;

@@ -16,15 +16,23 @@ type Result<T> = std::result::Result<T, BadPayload>;
 
 /// Writes the body of a stream in the form of Redis 7.0.
 pub fn write(w: &mut Writer, s: &Stream) {
+    w.length(s.nodes().len() as u64);
+    s.nodes().for_each(|(master, lp)| write_node(w, master, lp));
+    write_rest(w, s);
+}
+
+/// Writes a node.
+pub(super) fn write_node(w: &mut Writer, master: StreamId, lp: &Listpack) {
+    w.string(&master.to_bytes());
+    w.string(lp.as_bytes());
+}
+
+/// Writes what follows the nodes.
+pub(super) fn write_rest(w: &mut Writer, s: &Stream) {
     let id = |w: &mut Writer, id: StreamId| {
         w.length(id.ms);
         w.length(id.seq);
     };
-    w.length(s.nodes().len() as u64);
-    for (master, lp) in s.nodes() {
-        w.string(&master.to_bytes());
-        w.string(lp.as_bytes());
-    }
     let c = s.counters();
     w.length(c.len);
     id(w, c.last);

@@ -19,6 +19,7 @@ pub use range::Range;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::ops::Bound;
 
 use super::listpack::{Listpack, MAX_BYTES, Malformed};
 
@@ -209,6 +210,10 @@ impl Stream {
     /// The nodes with the IDs that they are kept under.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (StreamId, &Listpack)> {
         self.nodes.iter().map(|(id, node)| (*id, node.listpack()))
+    }
+    /// The nodes behind the one that is kept under `id`.
+    pub fn nodes_after(&self, id: StreamId) -> impl Iterator<Item = (StreamId, &Listpack)> {
+        self.nodes.range((Bound::Excluded(id), Bound::Unbounded)).map(|(id, node)| (*id, node.listpack()))
     }
 
     /// The ID that an entry added with `id` gets; none where it is not greater than the last, or there is none left.

@@ -14,7 +14,7 @@
 //! until enough time has passed without that: then this node claims them anew, under an epoch that outranks whatever the
 //! target may have written down before it died.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -34,19 +34,24 @@ use crate::cluster::Flags;
 use crate::cluster::core;
 use crate::cluster::transfers::{Stage, Transfer};
 use crate::commands::Server;
-use crate::commands::generic::dump::payload;
+use crate::commands::generic::dump::{payload, sealed};
 use crate::commands::replication::role;
-use crate::keyspace::{Db, NO_EXPIRY};
+use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch};
+use crate::persist::rdb::{self, Steps};
 use crate::repl::ReaderId;
 
 /// About so many bytes of values are written out under one lock.
 const STEP: usize = 64 << 10;
+/// So often a big value is written out in steps; then in one piece.
+const ROUNDS: usize = 3;
 /// Bytes that gather before they are sent.
 const FLUSH: usize = 64 << 10;
 /// With no more than this left of the log, bytes, the slots are handed over.
 const CLOSE: u64 = 32 << 10;
 /// Requests that the target may have left to answer then.
 const UNANSWERED: u64 = 512;
+/// A write that takes longer is interrupted, to see whether the move may go on.
+const WRITE: Duration = Duration::from_millis(100);
 /// Looks at whether something has happened come so often, microseconds.
 const LOOK_US: u64 = 200;
 /// Longer than this a target that says nothing, while there is something to say, is dead, ms.
@@ -69,6 +74,10 @@ struct Export {
     reader: ReaderId,
     filter: Filter,
     sent: u64,
+    /// Big values are among the requests up to here: the target may take its time for them.
+    big_until: u64,
+    /// A target that takes nothing for longer is given up, ms.
+    patience_ms: i64,
 }
 
 impl Drop for Export {
@@ -135,7 +144,7 @@ fn connect(server: &'static Server, transfer: &Transfer) -> Result<TcpStream, St
     let address = address.ok_or_else(|| Stopped("Target node has no address".to_owned()))?;
     let stream = TcpStream::connect_timeout(&address, timeout).map_err(io_error("Can't connect to the target"))?;
     let _ = stream.set_nodelay(true);
-    stream.set_write_timeout(Some(timeout)).map_err(io_error("Target"))?;
+    stream.set_write_timeout(Some(WRITE)).map_err(io_error("Target"))?;
     Ok(stream)
 }
 
@@ -195,6 +204,8 @@ impl Export {
             reader,
             filter: Filter::new(&server.lookup, transfer.slots.clone(), at),
             sent: 0,
+            big_until: 0,
+            patience_ms: SILENCE_MS,
         };
         export.establish()?;
         Ok(export)
@@ -254,15 +265,33 @@ impl Export {
 
     /// Sends what has gathered.
     fn flush(&mut self) -> Result<(), Stopped> {
-        let Outgoing { bytes, requests, .. } = &mut self.filter.out;
-        if bytes.is_empty() {
-            return Ok(());
+        let mut bytes = std::mem::take(&mut self.filter.out.bytes);
+        let (mut sent, mut since) = (0, clock::steady_ms());
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(n) if n > 0 => {
+                    sent += n;
+                    since = clock::steady_ms();
+                    self.transfer.bytes.fetch_add(n as u64, Relaxed);
+                }
+                // It may be busy with something big.
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    self.check()?;
+                    if clock::steady_ms() - since > self.patience_ms {
+                        return Err(Stopped("The target does not read".to_owned()));
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                result => {
+                    let e = result.err().unwrap_or(ErrorKind::WriteZero.into());
+                    return Err(io_error("Can't write to the target")(e));
+                }
+            }
         }
-        self.stream.write_all(bytes).map_err(io_error("Can't write to the target"))?;
-        self.transfer.bytes.fetch_add(bytes.len() as u64, Relaxed);
-        self.sent += std::mem::take(requests);
         bytes.clear();
         bytes.shrink_to(4 * FLUSH);
+        self.filter.out.bytes = bytes;
+        self.sent += std::mem::take(&mut self.filter.out.requests);
         Ok(())
     }
 
@@ -304,7 +333,7 @@ impl Export {
         self.check()?;
         self.filter.enter(slot);
         for db in 0..self.server.keyspace.databases() {
-            let mut pos = 0;
+            let (mut pos, mut big) = (0, Vec::new());
             loop {
                 let (server, filter, transfer) = (self.server, &mut self.filter, &self.transfer);
                 let compress = server.config.rdbcompression();
@@ -320,8 +349,11 @@ impl Export {
                             if e.is_expired(now) || filter.has(&place) {
                                 return;
                             }
-                            let ttl = if e.expiry() == NO_EXPIRY { 0 } else { e.expiry() };
-                            restore(&mut filter.out, &place, ttl, &payload(e, compress));
+                            if rdb::is_big(e.view()) {
+                                big.push(place);
+                                return;
+                            }
+                            restore(&mut filter.out, &place, e.expiry(), &payload(e, compress));
                             filter.captured(place, offset);
                             transfer.keys.fetch_add(1, Relaxed);
                         });
@@ -335,6 +367,11 @@ impl Export {
                     self.check()?;
                 }
                 self.drain()?;
+                for place in big.drain(..) {
+                    if !self.filter.has(&place) {
+                        self.write_out(place)?;
+                    }
+                }
                 if pos == 0 {
                     break;
                 }
@@ -351,25 +388,81 @@ impl Export {
             // The log's end, read after the last value was: all that those values contain is before it.
             self.drain()?;
             let Some(place) = self.filter.next_pending() else { return Ok(()) };
-            let (server, filter) = (self.server, &mut self.filter);
-            let compress = server.config.rdbcompression();
-            let slot = crate::base::slot::key_slot(&place.1);
-            self.hands.with(slot, place.0, |view: &mut Db<'_>| {
-                let (offset, now) = (server.repl.log.end(), view.now);
-                match view.peek(&place.1).filter(|e| !e.is_expired(now)) {
-                    Some(e) => {
-                        let ttl = if e.expiry() == NO_EXPIRY { 0 } else { e.expiry() };
-                        restore(&mut filter.out, &place, ttl, &payload(e, compress));
-                    }
-                    None => filter.out.push(place.0, &[b"DEL", &place.1]),
+            self.write_out(place)?;
+        }
+    }
+
+    /// Writes out what a key holds now; that it is gone, if it is.
+    fn write_out(&mut self, place: Place) -> Result<(), Stopped> {
+        let mut round = 0;
+        while !self.try_write_out(&place, round >= ROUNDS)? {
+            round += 1;
+        }
+        self.transfer.keys.fetch_add(1, Relaxed);
+        if self.filter.out.bytes.len() >= FLUSH {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes out a key, a big one in steps, with the slot free in between, unless `at_once`. False if it was touched
+    /// before all was written.
+    fn try_write_out(&mut self, place: &Place, at_once: bool) -> Result<bool, Stopped> {
+        let (server, compress) = (self.server, self.server.config.rdbcompression());
+        let slot = crate::base::slot::key_slot(&place.1);
+        let alive = |e: &EntryRef<'_>, now| !e.is_expired(now);
+        let (filter, watch, mut big) = (&mut self.filter, Arc::<Watch>::default(), false);
+        let mut steps = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
+            let (offset, now) = (server.repl.log.end(), view.now);
+            match view.peek(&place.1).filter(|e| alive(e, now)) {
+                Some(e) if !at_once && rdb::is_big(e.view()) => {
+                    view.watch(&place.1, &watch);
+                    return Some(Steps::new(compress));
                 }
-                filter.captured(place, offset);
+                Some(e) => {
+                    big = rdb::is_big(e.view());
+                    restore(&mut filter.out, place, e.expiry(), &payload(e, compress));
+                }
+                None => filter.out.push(place.0, &[b"DEL", &place.1]),
+            }
+            filter.captured(place.clone(), offset);
+            None
+        });
+        while let Some(under_way) = &mut steps {
+            let checked = self.check();
+            let filter = &mut self.filter;
+            // Some(Some): that was the last step, with the key's expiry. Some(None): it was touched.
+            let end = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
+                let (offset, now) = (server.repl.log.end(), view.now);
+                let untouched = !watch.is_touched() && checked.is_ok();
+                let entry = view.peek(&place.1).filter(|e| untouched && alive(e, now));
+                let end = match entry {
+                    None => Some(None),
+                    Some(e) => under_way.step(e.view()).then(|| Some(e.expiry())),
+                };
+                if let Some(written) = end {
+                    view.unwatch(&place.1, &watch);
+                    if written.is_some() {
+                        filter.captured(place.clone(), offset);
+                    }
+                }
+                end
             });
-            self.transfer.keys.fetch_add(1, Relaxed);
-            if self.filter.out.bytes.len() >= FLUSH {
-                self.flush()?;
+            checked?;
+            match end {
+                None => {}
+                Some(None) => return Ok(false),
+                Some(Some(expiry)) => {
+                    let (body, version) = steps.take().map(Steps::finish).unwrap_or_default();
+                    restore(&mut self.filter.out, place, expiry, &sealed(body, version));
+                    big = true;
+                }
             }
         }
+        if big {
+            self.big_until = self.sent + self.filter.out.requests;
+        }
+        Ok(true)
     }
 
     /// Sends changes until little is left.
@@ -379,7 +472,8 @@ impl Export {
             self.filter.forget_old();
             self.flush()?;
             self.check()?;
-            if self.server.repl.log.behind(self.reader) <= CLOSE && self.unanswered() <= UNANSWERED {
+            let took_big_ones = self.answers.count.load(Acquire) >= self.big_until;
+            if self.server.repl.log.behind(self.reader) <= CLOSE && self.unanswered() <= UNANSWERED && took_big_ones {
                 return Ok(());
             }
             clock::pause_us(LOOK_US);
@@ -402,9 +496,10 @@ impl Export {
         for slot in transfer.slots.iter() {
             self.hands.with(slot, 0, |_| ());
         }
+        let left = server.config.cluster_manual_failover_timeout();
+        self.patience_ms = left;
         self.write_pending()?;
         self.flush()?;
-        let left = server.config.cluster_manual_failover_timeout();
         self.answered(left)?;
         self.check()?;
         transfer.set(Stage::HandingOver, "", clock::now_ms());
@@ -484,7 +579,7 @@ fn concede(server: &'static Server, transfer: &Transfer) -> Result<(), Stopped> 
 }
 
 fn restore(out: &mut Outgoing, place: &Place, expiry: i64, payload: &[u8]) {
-    let at = expiry.to_string();
+    let at = if expiry == NO_EXPIRY { 0 } else { expiry }.to_string();
     out.push(place.0, &[b"RESTORE", &place.1, at.as_bytes(), payload, b"ABSTTL", b"REPLACE"]);
 }
 

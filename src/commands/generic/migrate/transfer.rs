@@ -4,14 +4,17 @@
 //! has it, the lock is taken again: a key that nobody touched is removed here. One that was touched is sent again, over
 //! the copy that is ours; one that is gone here is removed there. A key that changes all the time is sent in the end
 //! with its slot locked. So at every moment one of the two servers has the last value, and no write is lost.
+//!
+//! A big value is written out in steps, with the lock dropped in between: one that is touched meanwhile begins anew.
 
 use std::sync::Arc;
 
 use super::super::deleted_in;
-use super::super::dump::payload;
+use super::super::dump::{payload, sealed};
 use super::target::{Answers, Errand, Failure, Targets};
 use crate::clients::Reach;
-use crate::keyspace::{Db, NO_EXPIRY, Watch, encode_request};
+use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch, encode_request};
+use crate::persist::rdb::{self, Steps};
 use crate::resp::{Error, Out};
 
 /// Rounds without the lock before a round with it.
@@ -40,6 +43,8 @@ struct Parcel<'a> {
     sent_before: bool,
     /// Requests that it took: its answer is the last one.
     requests: usize,
+    /// What is written out of it so far, where that goes in steps.
+    steps: Option<Steps>,
 }
 
 /// What a round led to.
@@ -107,7 +112,7 @@ fn round_of<'a>(
             outcome = Some(Outcome { barred: true, ..Outcome::default() });
             return;
         }
-        pack(db, order, &mut parcels, first, &mut bytes);
+        pack(db, order, &mut parcels, (first, locked), &mut bytes);
         if locked && !parcels.is_empty() {
             let (answers, failure) = send(&parcels, &bytes);
             outcome = Some(settle(db, order, std::mem::take(&mut parcels), answers, failure));
@@ -119,7 +124,15 @@ fn round_of<'a>(
     if parcels.is_empty() {
         return (!first).then(Outcome::default);
     }
-    let (answers, failure) = send(&parcels, &bytes);
+    // Those that were touched before they were written out wait for the next round.
+    let mut late = Vec::new();
+    // The others are behind those that are written out already, as their requests are.
+    let (mut parcels, big): (Vec<_>, Vec<_>) = parcels.into_iter().partition(|p| p.steps.is_none());
+    for mut parcel in big {
+        let written = pack_in_steps(reach, order, &mut parcel, &mut bytes);
+        if written { &mut parcels } else { &mut late }.push(parcel);
+    }
+    let (answers, failure) = if parcels.is_empty() { Default::default() } else { send(&parcels, &bytes) };
     let mut sent = Some((parcels, answers));
     reach.with(&names, &mut |db, writable| {
         let Some((parcels, answers)) = sent.take() else { return };
@@ -130,25 +143,77 @@ fn round_of<'a>(
             outcome = Some(Outcome { barred: true, ..Outcome::default() });
         }
     });
+    if let Some(outcome) = &mut outcome {
+        outcome.touched.extend(late);
+    }
     outcome
 }
 
-/// Writes out what the keys hold now, and watches them. Those that have nothing to send fall away.
-fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel<'_>>, first: bool, bytes: &mut Vec<u8>) {
+/// The request that makes the target have a value.
+fn restore(order: &Order, parcel: &Parcel<'_>, expiry: i64, now: i64, payload: &[u8], bytes: &mut Vec<u8>) {
+    let verb: &[u8] = if order.asking { b"RESTORE-ASKING" } else { b"RESTORE" };
+    let ttl = if expiry == NO_EXPIRY { 0 } else { (expiry - now).max(1) }.to_string();
+    let mut argv: Vec<&[u8]> = vec![verb, parcel.key, ttl.as_bytes(), payload];
+    if order.replace || parcel.sent_before {
+        argv.push(b"REPLACE");
+    }
+    encode_request(&argv, bytes);
+}
+
+/// Goes on with a value that is written out in steps, to its end. False if it was touched before that, or is gone.
+fn pack_in_steps(reach: &mut dyn Reach, order: &Order, parcel: &mut Parcel<'_>, bytes: &mut Vec<u8>) -> bool {
+    let Some(mut steps) = parcel.steps.take() else { return true };
+    // The expiry, and the time then, once all is written.
+    let mut done = None;
+    loop {
+        let mut whole = true;
+        reach.with(&[parcel.key], &mut |db, _| {
+            let entry = if parcel.watch.is_touched() { None } else { db.peek(parcel.key) };
+            if let Some(e) = entry {
+                whole = steps.step(e.view());
+                done = whole.then(|| (e.expiry(), db.now));
+            }
+            if whole && (done.is_none() || order.copy) {
+                db.unwatch(parcel.key, &parcel.watch);
+            }
+        });
+        if whole {
+            break;
+        }
+    }
+    let Some((expiry, now)) = done else {
+        *parcel = Parcel::new(parcel.key, parcel.sent_before);
+        return false;
+    };
+    let (body, version) = steps.finish();
+    restore(order, parcel, expiry, now, &sealed(body, version), bytes);
+    true
+}
+
+/// Begins to write a value out in steps, if it is big.
+fn in_steps(e: EntryRef<'_>, compress: bool) -> Option<Steps> {
+    rdb::is_big(e.view()).then(|| Steps::new(compress))
+}
+
+/// Writes out what the keys hold now, or begins to, and watches them. Those that have nothing to send fall away. What is
+/// sent with the slots locked is written out whole.
+fn pack(
+    db: &mut Db<'_>,
+    order: &Order,
+    parcels: &mut Vec<Parcel<'_>>,
+    (first, locked): (bool, bool),
+    bytes: &mut Vec<u8>,
+) {
     parcels.retain_mut(|parcel| {
         let (key, now) = (parcel.key, db.now);
         let entry = if first { db.read(key) } else { db.peek(key) };
         match entry {
             Some(e) => {
-                let verb: &[u8] = if order.asking { b"RESTORE-ASKING" } else { b"RESTORE" };
-                let ttl = if e.expiry() == NO_EXPIRY { 0 } else { (e.expiry() - now).max(1) }.to_string();
-                let payload = payload(e, order.compress);
-                let mut argv: Vec<&[u8]> = vec![verb, key, ttl.as_bytes(), &payload];
-                if order.replace || parcel.sent_before {
-                    argv.push(b"REPLACE");
-                }
-                encode_request(&argv, bytes);
                 parcel.requests = 1;
+                parcel.steps = in_steps(e, order.compress).filter(|_| !locked);
+                if parcel.steps.is_none() {
+                    restore(order, parcel, e.expiry(), now, &payload(e, order.compress), bytes);
+                }
             }
             None if parcel.sent_before => {
                 parcel.requests = 1;
@@ -160,7 +225,7 @@ fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel<'_>>, first: bo
             }
             None => return false,
         }
-        if !order.copy {
+        if !order.copy || parcel.steps.is_some() {
             db.watch(key, &parcel.watch);
         }
         true
@@ -209,6 +274,6 @@ fn settle<'a>(
 
 impl Parcel<'_> {
     fn new(key: &[u8], sent_before: bool) -> Parcel<'_> {
-        Parcel { key, watch: Arc::default(), sent_before, requests: 0 }
+        Parcel { key, watch: Arc::default(), sent_before, requests: 0, steps: None }
     }
 }
