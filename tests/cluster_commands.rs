@@ -23,6 +23,27 @@ fn stats(conn: &mut Conn, slot: u16) -> String {
 }
 
 #[test]
+fn sort_follows_patterns_within_the_slot_of_its_key_only() {
+    let node = single();
+    let mut c = node.server.connect();
+    c.run("RPUSH {t}l 2 1 3");
+    c.run("MSET {t}w1 30 {t}w2 20 {t}w3 10 {t}w 5");
+    assert_eq!(c.run("SORT {t}l BY {t}w*").texts(), ["3", "2", "1"]);
+    assert_eq!(c.run("SORT {t}l BY {t}w* GET # GET {t}w*").texts(), ["3", "10", "2", "20", "1", "30"]);
+    assert_eq!(c.run("SORT {t}l BY none").texts(), ["2", "1", "3"], "no pattern leads nowhere");
+    let denied = "denied in Cluster mode when keys formed by the pattern may be in different slots.";
+    for pattern in ["w*", "{u}w*", "*{t}", "{t*}", "{t\\}w*", "{}*"] {
+        assert_eq!(
+            c.run(&format!("SORT {{t}}l BY {pattern}")).text(),
+            format!("ERR BY option of SORT {denied}"),
+            "{pattern}"
+        );
+        assert_eq!(c.run(&format!("SORT_RO {{t}}l GET {pattern}")).text(), format!("ERR GET option of SORT {denied}"));
+    }
+    assert_eq!(c.run("SORT {t}l GET other").text(), format!("ERR GET option of SORT {denied}"));
+}
+
+#[test]
 fn slot_stats_count_what_is_spent_on_slots() {
     let node = single();
     let mut c = node.server.connect();

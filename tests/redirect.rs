@@ -46,6 +46,9 @@ fn a_replica_sends_reads_and_writes_to_its_primary_and_answers_the_rest() {
     // Others see nothing of it.
     assert_eq!(plain.run("GET k"), Value::Nil);
     assert!(plain.run("SET k 1").text().starts_with("READONLY"));
+    // RESET forgets it.
+    assert_eq!(queued.run("RESET").text(), "RESET");
+    assert_eq!(queued.run("GET k"), Value::Nil);
     plain.run("REPLICAOF NO ONE");
     assert_eq!(c.run("SET k 1"), ok());
 }

@@ -48,6 +48,15 @@ pub fn key_slot(key: &[u8]) -> u16 {
     crc(tag(key)) % SLOTS
 }
 
+/// The slot of all names that a glob pattern may become, if its part that decides is literal: a tag with nothing special up to
+/// its end.
+pub fn pattern_slot(pattern: &[u8]) -> Option<u16> {
+    let special = pattern.iter().position(|c| matches!(c, b'*' | b'?' | b'[' | b'\\'));
+    let literal = &pattern[..special.unwrap_or(pattern.len())];
+    let tagged = tag(literal).len() < literal.len();
+    (tagged || special.is_none()).then(|| key_slot(literal))
+}
+
 /// The bytes of `key` that decide its slot: those in the first `{...}` that is not empty, or all.
 #[inline]
 pub fn tag(key: &[u8]) -> &[u8] {

@@ -35,6 +35,8 @@ pub mod flags {
     pub const TRACKING_BROKEN: u32 = 1 << 17;
     /// CLIENT CAPA redirect
     pub const REDIRECTS: u32 = 1 << 18;
+    /// CLIENT IMPORT-SOURCE
+    pub const IMPORT_SOURCE: u32 = 1 << 19;
 }
 
 /// What the client told of itself and its user.

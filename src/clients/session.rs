@@ -173,6 +173,8 @@ pub struct Session {
     pub sync: Option<Follow>,
     /// The end of the log after its last write.
     pub written: u64,
+    /// CLIENT IMPORT-SOURCE: while `import-mode` is on, no key's time is over for it.
+    pub import_source: bool,
     /// CLIENT CAPA redirect: a replica may send it to its primary.
     pub redirects: bool,
     /// How it tracks, if it does.
@@ -248,6 +250,7 @@ impl Session {
             script: None,
             import: None,
             prepared: None,
+            import_source: false,
         }
     }
     /// A session without a connection, for commands that the server runs by itself.
@@ -299,6 +302,11 @@ impl Session {
         if self.close == Close::No {
             self.close = Close::AfterReply;
         }
+    }
+    /// Whether no key's time is over for what it sends.
+    #[inline]
+    pub fn sees_expired(&self, importing: bool) -> bool {
+        self.primary || self.replaying || self.import_source && importing
     }
     /// Whether keys that it reads now are to be noted.
     #[inline]

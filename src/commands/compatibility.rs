@@ -30,10 +30,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ),
     ("fcall", "Variables that a library keeps between calls are one set for each worker thread."),
     ("function|load", "A library's own variables are one set for each worker thread."),
-    (
-        "info",
-        "Fields about fork, rehashing and defragmentation are 0; keysizes are left out.",
-    ),
+    ("info", "Fields about fork, rehashing and defragmentation are 0; keysizes are left out."),
     ("latency|doctor", "Words of its own."),
     ("lolwut", "Art of its own."),
     ("memory|doctor", "Words of its own."),
@@ -53,7 +50,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
 
 /// What Valkey 9.1 has and Dunlin has not.
 const ABSENT: &[(&str, &str, &str)] = &[
-    ("client import-source", "8.1.0", "Not yet."),
     ("module load", "4.0.0", "There are no modules."),
     ("module loadex", "7.0.0", "There are no modules."),
     ("module unload", "4.0.0", "There are no modules."),

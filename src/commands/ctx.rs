@@ -54,7 +54,7 @@ impl<'a> Ctx<'a> {
         }
         self.session.block = Some(Block {
             keys: keys.iter().map(|k| k.to_vec()).collect(),
-            deadline: (timeout_ms > 0).then(|| self.db.now.saturating_add(timeout_ms)),
+            deadline: (timeout_ms > 0).then(|| self.db.clock.saturating_add(timeout_ms)),
             null,
             ..Block::default()
         });

@@ -37,7 +37,7 @@ impl Worker {
             self.server.tracking.limit(&self.server.registry, self.server.config.tracking_table_max_keys());
         }
         self.refresh();
-        self.fx.ignore_expiry = session.primary || session.replaying;
+        self.fx.ignore_expiry = session.sees_expired(self.fx.importing);
         let mut now = turn.now;
         self.passed_on = 0;
         let (mut done, mut at) = (0, 0);

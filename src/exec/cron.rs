@@ -17,9 +17,10 @@ impl Worker {
         self.held.set_patient(false);
         self.client = 0;
         self.scripts.tidy(self.server);
-        // The primary of a replica says when keys go.
+        // The primary of a replica says when keys go, and so does whoever imports data.
         if !self.server.switches.active_expire.load(Relaxed)
             || self.server.pause.is_set()
+            || self.server.config.import_mode()
             || self.server.gate.has(bits::REPLICA | bits::LOADING)
         {
             return;

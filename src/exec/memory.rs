@@ -37,15 +37,16 @@ impl Worker {
             return true;
         }
         let used = alloc::used_memory();
-        if used <= limit || self.leaves_eviction_to_primary() || used <= limit + self.server.uncounted_memory() {
+        if used <= limit || self.leaves_eviction_to_source() || used <= limit + self.server.uncounted_memory() {
             return true;
         }
         self.evict_down_to(limit, now)
     }
 
-    /// A replica holds what its primary holds.
-    fn leaves_eviction_to_primary(&self) -> bool {
-        self.gate & bits::REPLICA != 0 && self.server.config.replica_ignore_maxmemory()
+    /// A replica holds what its primary holds; whoever imports data says what goes.
+    fn leaves_eviction_to_source(&self) -> bool {
+        let replica = self.gate & bits::REPLICA != 0;
+        if replica { self.server.config.replica_ignore_maxmemory() } else { self.fx.importing }
     }
 
     /// Removes everything, without a word in the log: other data come in its place. Nothing is locked.

@@ -145,14 +145,16 @@ impl Worker {
         self.leaves = true;
         self.held.set_patient(false);
     }
-    /// Reads the state of the server. Keys whose time is over are hidden but stay while nothing may change, and on a
-    /// replica, where the primary says when they go.
+    /// Reads the state of the server. Keys whose time is over are hidden but stay while nothing may change, while data are
+    /// imported, and on a replica, where the primary says when they go.
     fn look_at_state(&mut self) {
         self.gate = self.server.gate.bits();
         self.acl_version = self.server.acl.version();
         self.pause_version = self.server.pause.version();
         self.look_at_cluster();
-        self.fx.keep_expired = self.server.pause.is_set() || self.gate & bits::REPLICA != 0;
+        let replica = self.gate & bits::REPLICA != 0;
+        self.fx.importing = !replica && self.server.config.import_mode();
+        self.fx.keep_expired = self.server.pause.is_set() || replica || self.fx.importing;
     }
     /// Reads the settings that hold for the next turn.
     fn refresh(&mut self) {

@@ -163,6 +163,10 @@ impl<'a> Db<'a> {
     pub fn peek(&self, key: &[u8]) -> Option<Ref<'_, Entry>> {
         self.find(&self.locate(key), key).filter(|e| !e.is_expired(self.now))
     }
+    /// Whether a time that a key is given is over, so that the key goes at once. While data are imported it may stay.
+    pub fn is_over(&self, at: i64) -> bool {
+        at <= self.now && !self.fx.importing
+    }
     /// Whether the key is there.
     pub fn exists(&self, key: &[u8]) -> bool {
         self.peek(key).is_some()

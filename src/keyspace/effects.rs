@@ -180,6 +180,8 @@ pub struct Effects {
     pub keep_expired: bool,
     /// The command comes from a primary, which says itself when keys go: those whose time is over are still there.
     pub ignore_expiry: bool,
+    /// `import-mode` is on: keys that are over stay, and so do those that are given a time which is.
+    pub importing: bool,
     /// Whether clients track keys.
     pub tracking: bool,
     /// Keys whose cached copies are out of date.
@@ -208,6 +210,7 @@ impl Default for Effects {
             replaced: false,
             keep_expired: false,
             ignore_expiry: false,
+            importing: false,
             tracking: false,
             invalidated: Vec::new(),
             told: 0,

@@ -28,6 +28,7 @@ pub static CLIENT: Command = Command::container(
         &tracking::GETREDIR,
         &HELP,
         &ID,
+        &IMPORT_SOURCE,
         &list::INFO,
         &kill::KILL,
         &list::LIST,
@@ -104,6 +105,23 @@ static ID: Command =
         cx.out.int(cx.session.client.id as i64);
         Ok(())
     });
+
+/// <https://valkey.io/commands/client-import-source/>
+static IMPORT_SOURCE: Command = Command::new(
+    sub("client|import-source", 3, SUB, "8.1.0", "Lets the connection see keys whose time is over, in import mode."),
+    |cx, args| {
+        let on = on_off(args[2])?;
+        if on && !cx.config().import_mode() {
+            return Err(Error::new("ERR Server is not in import mode"));
+        }
+        cx.session.import_source = on;
+        cx.session.client.set(flags::IMPORT_SOURCE, on);
+        // For what comes in the same turn.
+        cx.db.fx.ignore_expiry = cx.session.sees_expired(cx.config().import_mode());
+        cx.out.ok();
+        Ok(())
+    },
+);
 
 /// <https://valkey.io/commands/client-no-evict/>
 static NO_EVICT: Command = Command::new(
@@ -209,6 +227,8 @@ const HELP_LINES: &[&str] = &[
     "    Return the client ID we are redirecting to when tracking is enabled.",
     "ID",
     "    Return the ID of the current connection.",
+    "IMPORT-SOURCE (ON|OFF)",
+    "    See keys whose time is over, while the server is in import mode.",
     "INFO",
     "    Return information about the current client connection.",
     "KILL <ip:port>",

@@ -30,7 +30,7 @@ fn kill(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     } else {
         Filter::of(cx, &args[2..], "ERR client-id should be greater than 0")?
     };
-    let (now, me) = (cx.db.now, cx.session.client.id);
+    let (now, me) = (cx.db.clock, cx.session.client.id);
     let skip_me = filter.skip_me.unwrap_or(true);
     let mut killed = 0;
     for client in cx.server.registry.all() {
@@ -124,7 +124,7 @@ fn pause(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if timeout < 0 {
         return Err(Error::NEG_TIMEOUT);
     }
-    let until = cx.db.now.checked_add(timeout).ok_or(Error::new("ERR timeout is out of range"))?;
+    let until = cx.db.clock.checked_add(timeout).ok_or(Error::new("ERR timeout is out of range"))?;
     cx.server.pause.start(kind, until);
     cx.out.ok();
     Ok(())

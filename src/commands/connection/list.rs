@@ -21,7 +21,7 @@ pub static LIST: Command = Command::new(
 
 fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let filter = Filter::of(cx, &args[2..], "ERR Invalid client ID")?;
-    let now = cx.db.now;
+    let now = cx.db.clock;
     let me = cx.session.client.id;
     let mut text = Vec::new();
     for client in cx.server.registry.all() {
@@ -44,14 +44,14 @@ pub static INFO: Command = Command::new(
 
 fn info(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     let mut text = Vec::new();
-    describe(&cx.session.client, Some(cx.entry.id), cx.db.now, &cx.server.lookup, &mut text);
+    describe(&cx.session.client, Some(cx.entry.id), cx.db.clock, &cx.server.lookup, &mut text);
     cx.out.verbatim("txt", &text);
     Ok(())
 }
 
 /// The flags of a connection, a letter each.
 pub fn letters(client: &Client) -> String {
-    const LETTERS: [(u32, char); 16] = [
+    const LETTERS: [(u32, char); 17] = [
         (flags::MONITOR, 'O'),
         (flags::REPLICA, 'S'),
         (flags::PRIMARY, 'M'),
@@ -68,6 +68,7 @@ pub fn letters(client: &Client) -> String {
         (flags::READONLY, 'r'),
         (flags::NO_EVICT, 'e'),
         (flags::NO_TOUCH, 'T'),
+        (flags::IMPORT_SOURCE, 'I'),
     ];
     let set: String = LETTERS.iter().filter(|(flag, _)| client.has(*flag)).map(|(_, letter)| *letter).collect();
     if set.is_empty() { "N".into() } else { set }

@@ -99,10 +99,11 @@ fn reset(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     }
     cx.session.no_touch = false;
     (cx.session.asking, cx.session.readonly) = (false, false);
+    (cx.session.redirects, cx.session.import_source) = (false, false);
     cx.session.reply = ReplyMode::On;
-    for flag in [flags::MONITOR, flags::NO_EVICT, flags::NO_TOUCH, flags::READONLY] {
-        client.set(flag, false);
-    }
+    let set =
+        [flags::MONITOR, flags::NO_EVICT, flags::NO_TOUCH, flags::READONLY, flags::REDIRECTS, flags::IMPORT_SOURCE];
+    set.into_iter().for_each(|flag| client.set(flag, false));
     client.names.lock().name.clear();
     cx.session.start_as_default(&cx.server.acl);
     cx.session.select(0);

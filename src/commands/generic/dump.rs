@@ -121,10 +121,10 @@ fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let expiry = match ttl {
         0 => NO_EXPIRY,
         t if absolute => t,
-        t => t.checked_add(cx.db.now).ok_or(Error::new("ERR Invalid TTL value, must be >= 0"))?,
+        t => t.checked_add(cx.db.clock).ok_or(Error::new("ERR Invalid TTL value, must be >= 0"))?,
     };
     let replaced = replace && cx.db.delete(key, cx.db.tuning().lazy_server_del);
-    if expiry != NO_EXPIRY && expiry <= cx.db.now {
+    if expiry != NO_EXPIRY && cx.db.is_over(expiry) {
         if replaced {
             let verb: &[u8] = if cx.db.tuning().lazy_server_del { b"UNLINK" } else { b"DEL" };
             cx.db.effect(&[verb, key]);

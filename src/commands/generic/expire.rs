@@ -77,7 +77,7 @@ fn conditions(args: &[&[u8]]) -> Result<Conditions, Error> {
 fn expire(cx: &mut Ctx<'_>, args: &[&[u8]], unit: Unit, absolute: bool) -> CmdResult {
     let key = args[1];
     let c = conditions(&args[3..])?;
-    let at = options::expiry(args[2], unit, absolute, cx.db.now, false, cx.name())?;
+    let at = options::expiry(args[2], unit, absolute, cx.db.clock, false, cx.name())?;
     // A time before 1970 is over as well as any.
     let at = at.max(0);
     let Some(had) = cx.db.peek(key).map(|e| e.expiry()) else {
@@ -91,7 +91,7 @@ fn expire(cx: &mut Ctx<'_>, args: &[&[u8]], unit: Unit, absolute: bool) -> CmdRe
         cx.out.int(0);
         return Ok(());
     }
-    if at <= cx.db.now {
+    if cx.db.is_over(at) {
         let lazy = cx.db.tuning().lazy_expire;
         cx.db.delete(key, lazy);
         cx.db.effect(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);

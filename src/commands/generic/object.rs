@@ -51,7 +51,7 @@ static IDLETIME: Command = Command::new(
         .doc("2.2.3", "O(1)", "Returns the seconds since a key was accessed.")
         .tips(ONE),
     |cx, args| {
-        let (lfu, now) = (cx.db.tuning().lfu, cx.db.now);
+        let (lfu, now) = (cx.db.tuning().lfu, cx.db.clock);
         match cx.db.peek(args[2]) {
             None => cx.out.null(),
             Some(_) if lfu => {
@@ -71,7 +71,7 @@ static FREQ: Command = Command::new(
         .doc("4.0.0", "O(1)", "Returns the logarithmic access frequency of a key.")
         .tips(ONE),
     |cx, args| {
-        let (tuning, now) = (cx.db.tuning(), cx.db.now);
+        let (tuning, now) = (cx.db.tuning(), cx.db.clock);
         match cx.db.peek(args[2]) {
             None => cx.out.null(),
             Some(_) if !tuning.lfu => {

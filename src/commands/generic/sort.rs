@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx, Scope};
 use crate::base::num;
+use crate::base::slot::{key_slot, pattern_slot};
 use crate::keyspace::{Text, Ttl, Value, View, notify};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, KeyUse, Meta};
@@ -78,6 +79,33 @@ fn may_follow(cx: &Ctx<'_>, args: &[&[u8]]) -> bool {
     user.may_read_all(&cx.server.acl.table, cx.entry.id, args, cx.session.db)
 }
 
+/// Which keys the patterns of BY and GET may lead to.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// In a cluster: those of this slot.
+    slot: Option<u16>,
+    /// The user may read all keys.
+    everything: bool,
+}
+
+impl Reach {
+    fn check(self, option: &str, pattern: &[u8]) -> Result<(), Error> {
+        let elsewhere = |slot| pattern != b"#" && pattern_slot(pattern) != Some(slot);
+        if self.slot.is_some_and(elsewhere) {
+            return Err(Error::owned(format!(
+                "ERR {option} option of SORT denied in Cluster mode when keys formed by the pattern may be in different \
+                 slots."
+            )));
+        }
+        if !self.everything {
+            return Err(Error::owned(format!(
+                "ERR {option} option of SORT denied due to insufficient ACL permissions."
+            )));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Default)]
 struct Request<'a> {
     by: Option<&'a [u8]>,
@@ -90,7 +118,7 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn parse(args: &[&'a [u8]], read_only: bool, may_follow: bool) -> Result<Self, Error> {
+    fn parse(args: &[&'a [u8]], read_only: bool, reach: Reach) -> Result<Self, Error> {
         let mut r = Request::default();
         let mut i = 0;
         while i < args.len() {
@@ -110,15 +138,13 @@ impl<'a> Request<'a> {
                 () if is(arg, "BY") && left >= 1 => {
                     r.by = Some(args[i + 1]);
                     r.unsorted = !args[i + 1].contains(&b'*');
-                    if !r.unsorted && !may_follow {
-                        return Err(Error::new("ERR BY option of SORT denied due to insufficient ACL permissions."));
+                    if !r.unsorted {
+                        reach.check("BY", args[i + 1])?;
                     }
                     i += 1;
                 }
-                () if is(arg, "GET") && left >= 1 && !may_follow => {
-                    return Err(Error::new("ERR GET option of SORT denied due to insufficient ACL permissions."));
-                }
                 () if is(arg, "GET") && left >= 1 => {
+                    reach.check("GET", args[i + 1])?;
                     r.get.push(args[i + 1]);
                     i += 1;
                 }
@@ -180,7 +206,9 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, b
 }
 
 fn sort(cx: &mut Ctx<'_>, args: &[&[u8]], read_only: bool) -> CmdResult {
-    let mut r = Request::parse(&args[2..], read_only, may_follow(cx, args))?;
+    let slot = cx.server.cluster.is_enabled().then(|| key_slot(args[1]));
+    let reach = Reach { slot, everything: may_follow(cx, args) };
+    let mut r = Request::parse(&args[2..], read_only, reach)?;
     let (list, is_set) = elements(cx, args[1], r.desc && r.unsorted)?;
     // An unordered source must not store, nor show scripts, an order that differs from machine to machine.
     if r.unsorted && is_set && (r.store.is_some() || cx.session.script.is_some()) {

@@ -33,7 +33,7 @@ pub static PEXPIRETIME: Command = Command::new(
 
 /// -2: there is no such key; -1: it does not expire.
 fn reply(cx: &mut Ctx<'_>, args: &[&[u8]], show: impl Fn(i64, i64) -> i64) -> CmdResult {
-    let now = cx.db.now;
+    let now = cx.db.clock;
     let no_touch = std::mem::replace(&mut cx.db.no_touch, true);
     let n = match cx.db.read(args[1]).map(|e| e.expiry()) {
         None => -2,

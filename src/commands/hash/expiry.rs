@@ -96,7 +96,7 @@ fn expire(cx: &mut Ctx<'_>, args: &[&[u8]], seconds: bool, absolute: bool) -> Cm
     let condition = Condition::parse(&args[3..at])?;
     let names = fields(args, at + 1, 1, NUMFIELDS)?;
     let (now, key) = (now(cx), args[1]);
-    let when = moment(args[2], seconds, if absolute { 0 } else { now }, cx.name())?;
+    let when = moment(args[2], seconds, if absolute { 0 } else { cx.db.clock }, cx.name())?;
     let hash = cx.db.hash_write(key)?;
     cx.out.array(names.len());
     let Some(hash) = hash else {

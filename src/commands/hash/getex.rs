@@ -72,7 +72,7 @@ fn hgetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let names = fields(args, at + 1, 1, NUMFIELDS)?;
     let (now, key) = (now(cx), args[1]);
     let found = cx.db.hash_read(key)?.is_some();
-    let when = time.moment(now, cx.name())?;
+    let when = time.moment(cx.db.clock, cx.name())?;
     cx.out.array(names.len());
     let Some(hash) = (if found { cx.db.hash_write(key)? } else { None }) else {
         names.iter().for_each(|_| cx.out.null());

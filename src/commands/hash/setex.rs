@@ -74,7 +74,7 @@ fn hsetex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.out.int(0);
         return Ok(());
     }
-    let when = options.time.moment(now, cx.name())?;
+    let when = options.time.moment(cx.db.clock, cx.name())?;
     let names = || pairs.chunks_exact(2).map(|p| p[0]);
     if let Some(must) = options.fields {
         let hash = cx.db.hash_write(key)?;

@@ -40,7 +40,7 @@ pub static BLMOVE: Command = Command::new(
     ),
     |cx, args| {
         let (from, to) = (end(args[3])?, end(args[4])?);
-        let timeout = options::timeout(args[5], cx.db.now)?;
+        let timeout = options::timeout(args[5], cx.db.clock)?;
         wait_move(cx, args, from, to, timeout, &[b"LMOVE", args[1], args[2], args[3], args[4]])
     },
 );
@@ -55,7 +55,7 @@ pub static BRPOPLPUSH: Command = Command::new(
         )
         .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
     |cx, args| {
-        let timeout = options::timeout(args[3], cx.db.now)?;
+        let timeout = options::timeout(args[3], cx.db.clock)?;
         wait_move(cx, args, End::Right, End::Left, timeout, &[b"RPOPLPUSH", args[1], args[2]])
     },
 );

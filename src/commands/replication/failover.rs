@@ -81,7 +81,7 @@ fn failover(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         }
     };
     tracing::info!("FAILOVER requested to {}.", to.as_ref().map_or("any replica".into(), |(h, p)| format!("{h}:{p}")));
-    let deadline = (timeout > 0).then(|| cx.db.now.saturating_add(timeout));
+    let deadline = (timeout > 0).then(|| cx.db.clock.saturating_add(timeout));
     *server.repl.failover.lock() = Some(FailoverPlan { to, force, deadline, handing_over: false, abort: None });
     server.pause.start(PauseKind::Write, i64::MAX);
     server.repl.ask();

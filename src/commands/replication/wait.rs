@@ -82,7 +82,7 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
         return Ok(());
     }
     cx.session.block = Some(Block {
-        deadline: (timeout > 0).then(|| cx.db.now.saturating_add(timeout)),
+        deadline: (timeout > 0).then(|| cx.db.clock.saturating_add(timeout)),
         null: NullKind::Zero,
         acks: Some(acks),
         ..Block::default()

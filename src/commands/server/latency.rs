@@ -22,7 +22,7 @@ pub static LATENCY: Command = Command::container(
 
 /// Unix seconds.
 fn now(cx: &Ctx<'_>) -> i64 {
-    cx.db.now / 1000
+    cx.db.clock / 1000
 }
 
 static DOCTOR: Command = Command::new(

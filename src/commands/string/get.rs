@@ -71,7 +71,7 @@ fn getex(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     get(cx, args)?;
     let Some(had) = cx.db.peek(key).map(|e| e.expiry()) else { return Ok(()) };
     match options.expiry {
-        Expiry::At(at) if at <= cx.db.now => {
+        Expiry::At(at) if cx.db.is_over(at) => {
             let lazy = cx.db.tuning().lazy_expire;
             cx.db.delete(key, lazy);
             cx.db.effect(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);

@@ -146,7 +146,7 @@ impl<'a> Options<'a> {
             i += 1;
         }
         if let Some((n, unit, absolute, word)) = time {
-            o.expiry = Expiry::At(options::expiry(n, unit, absolute, cx.db.now, true, cx.name())?);
+            o.expiry = Expiry::At(options::expiry(n, unit, absolute, cx.db.clock, true, cx.name())?);
             o.absolute = (absolute && unit == Unit::Millis).then_some(word);
         }
         Ok(o)
@@ -200,7 +200,7 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 /// Stores the string with all that follows from it. `word` is how the log calls a time.
 fn store(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl, word: &[u8]) {
-    if matches!(ttl, Ttl::At(at) if at <= cx.db.now) {
+    if matches!(ttl, Ttl::At(at) if cx.db.is_over(at)) {
         // Over before it began.
         let lazy = cx.db.tuning().lazy_expire;
         if cx.db.delete(key, lazy) {
@@ -233,7 +233,7 @@ fn setnx(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 }
 
 fn setex(cx: &mut Ctx<'_>, args: &[&[u8]], unit: Unit) -> CmdResult {
-    let at = options::expiry(args[2], unit, false, cx.db.now, true, cx.name())?;
+    let at = options::expiry(args[2], unit, false, cx.db.clock, true, cx.name())?;
     store(cx, args[1], args[3], Ttl::At(at), PXAT);
     cx.out.ok();
     Ok(())

@@ -166,7 +166,7 @@ fn try_pop(cx: &mut Ctx<'_>, keys: &[&[u8]], max: bool, count: Option<usize>) ->
 }
 
 fn wait_pop(cx: &mut Ctx<'_>, keys: &[&[u8]], timeout: &[u8], max: bool, count: Option<usize>) -> CmdResult {
-    let timeout = options::timeout(timeout, cx.db.now)?;
+    let timeout = options::timeout(timeout, cx.db.clock)?;
     if !try_pop(cx, keys, max, count)? {
         cx.block(keys, timeout, NullKind::Array)?;
     }

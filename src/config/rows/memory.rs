@@ -18,6 +18,9 @@ rows! {
     "maxmemory-eviction-tenacity": Int(0, 100), = "10", MUTABLE, maxmemory_eviction_tenacity -> u32;
     /// Let a replica leave evicting to its primary.
     "replica-ignore-maxmemory" ["slave-ignore-maxmemory"]: Bool, = "yes", MUTABLE, replica_ignore_maxmemory -> bool;
+    /// Neither remove keys whose time is over nor evict while a tool imports data; clients that said
+    /// CLIENT IMPORT-SOURCE ON see such keys. Turn it off when the data are there: meanwhile memory only grows.
+    "import-mode": Bool, = "no", MUTABLE, import_mode -> bool;
     /// How fast a key's access counter saturates: with 10, after about a million accesses.
     "lfu-log-factor": Int(0, I32), = "10", MUTABLE, lfu_log_factor -> u32;
     /// Minutes without access that take one off a key's access counter; 0 for none.
