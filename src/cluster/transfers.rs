@@ -146,10 +146,40 @@ impl Transfer {
     }
 }
 
+/// What moves of slots have come to since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Keys sent.
+    pub keys: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// For how long writes were held back, microseconds.
+    pub paused_us: u64,
+    /// How many moves are under way, ended well, failed, were given up: those away from this node, then those to it.
+    pub moves: [[u64; 4]; 2],
+}
+
+impl Totals {
+    fn add(&mut self, t: &Transfer) {
+        self.keys += t.keys.load(Relaxed);
+        self.bytes += t.bytes.load(Relaxed);
+        self.paused_us += t.paused_us.load(Relaxed);
+        let end = match t.stage() {
+            Stage::Success => 1,
+            Stage::Failed => 2,
+            Stage::Cancelled => 3,
+            _ => 0,
+        };
+        self.moves[usize::from(t.side == Side::Import)][end] += 1;
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub struct Transfers {
     all: Mutex<Vec<Arc<Transfer>>>,
+    /// Of those that are remembered no more.
+    forgotten: Mutex<Totals>,
     /// Held by the one whose slots change their owner just now.
     pub handing_over: Mutex<()>,
 }
@@ -167,6 +197,9 @@ impl Transfers {
         all.retain(|t| {
             let goes = surplus > 0 && t.stage().is_over();
             surplus -= usize::from(goes);
+            if goes {
+                self.forgotten.lock().add(t);
+            }
             !goes
         });
         let transfer = Arc::new(transfer);
@@ -176,6 +209,13 @@ impl Transfers {
     /// All of them, the oldest first.
     pub fn all(&self) -> Vec<Arc<Transfer>> {
         self.all.lock().clone()
+    }
+    /// What they came to.
+    pub fn totals(&self) -> Totals {
+        let all = self.all.lock();
+        let mut totals = *self.forgotten.lock();
+        all.iter().for_each(|t| totals.add(t));
+        totals
     }
     /// Whether one of this side that is under way has the slot.
     pub fn has(&self, side: Side, slot: u16) -> bool {
@@ -207,5 +247,8 @@ mod tests {
             assert!(next.set(Stage::Cancelled, "", n));
         }
         assert_eq!(all.all().len(), 2);
+        // What is forgotten still counts.
+        all.all()[1].keys.store(7, Relaxed);
+        assert_eq!(all.totals(), Totals { keys: 7, moves: [[0, 0, 1, 3], [0; 4]], ..Totals::default() });
     }
 }

@@ -1,5 +1,7 @@
 //! What a node knows of its cluster, and which of its slots are hot.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::base::clock;
 use crate::cluster::view::Stats;
 use crate::cluster::{Flags, View};
@@ -126,6 +128,7 @@ pub fn write(server: &Server, view: &View, page: &mut Page) {
         "Links that were closed because too much waited to be sent over them.",
         view.stats.links_over_limit as f64,
     );
+    write_moves(server, page);
     let ended = server.cluster.core().map(|core| core.failovers()).unwrap_or_default();
     page.metric(
         "dunlin_cluster_failovers_total",
@@ -134,6 +137,38 @@ pub fn write(server: &Server, view: &View, page: &mut Page) {
     );
     for (result, count) in [("done", ended.done), ("expired", ended.expired), ("timed_out", ended.timed_out)] {
         page.sample(&[("result", result)], count as f64);
+    }
+}
+
+/// What left for other nodes, and came from them.
+fn write_moves(server: &Server, page: &mut Page) {
+    let slots = server.cluster.transfers.totals();
+    let keys = &server.targets;
+    let of_keys = (keys.keys.load(Relaxed), keys.bytes.load(Relaxed));
+    page.metric(
+        "dunlin_migrated_keys_total",
+        Kind::Counter,
+        "Keys sent to other nodes: with their slots by CLUSTER MIGRATESLOTS, or by MIGRATE.",
+    );
+    page.sample(&[("way", "slots")], slots.keys as f64);
+    page.sample(&[("way", "migrate")], of_keys.0 as f64);
+    page.metric("dunlin_migrated_bytes_total", Kind::Counter, "Bytes sent to other nodes for that.");
+    page.sample(&[("way", "slots")], slots.bytes as f64);
+    page.sample(&[("way", "migrate")], of_keys.1 as f64);
+    page.counter(
+        "dunlin_slot_migration_paused_seconds_total",
+        "For how long writes to slots were held back at their hand-over.",
+        slots.paused_us as f64 / 1e6,
+    );
+    page.metric("dunlin_slot_migrations_active", Kind::Gauge, "CLUSTER MIGRATESLOTS under way.");
+    for (side, [active, ..]) in ["export", "import"].iter().zip(slots.moves) {
+        page.sample(&[("side", side)], active as f64);
+    }
+    page.metric("dunlin_slot_migrations_total", Kind::Counter, "CLUSTER MIGRATESLOTS by how they ended.");
+    for (side, [_, success, failed, cancelled]) in ["export", "import"].iter().zip(slots.moves) {
+        for (result, count) in [("success", success), ("failed", failed), ("cancelled", cancelled)] {
+            page.sample(&[("side", side), ("result", result)], count as f64);
+        }
     }
 }
 

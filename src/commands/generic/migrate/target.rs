@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,7 +32,13 @@ struct Connection {
 
 /// Connections that wait to be used again.
 #[derive(Default)]
-pub struct Targets(Mutex<HashMap<Address, Connection>>);
+pub struct Targets {
+    kept: Mutex<HashMap<Address, Connection>>,
+    /// Keys that targets took.
+    pub keys: AtomicU64,
+    /// Bytes sent to them.
+    pub bytes: AtomicU64,
+}
 
 /// What is to be said to a target.
 pub struct Errand<'a> {
@@ -75,7 +82,7 @@ impl Failure {
 impl Targets {
     /// How many connections are kept.
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.kept.lock().len()
     }
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
@@ -83,7 +90,7 @@ impl Targets {
     }
     /// Closes those that nobody uses.
     pub fn close_idle(&self, now: i64) {
-        self.0.lock().retain(|_, c| now - c.used < IDLE_MS);
+        self.kept.lock().retain(|_, c| now - c.used < IDLE_MS);
     }
 
     /// Sends `requests` (so many, encoded) and reads what is answered. A connection that turns out to be dead before it
@@ -92,13 +99,14 @@ impl Targets {
         let mut again = true;
         loop {
             let address = (errand.host.to_vec(), errand.port.to_vec());
-            let kept = self.0.lock().remove(&address);
+            let kept = self.kept.lock().remove(&address);
             let Some(mut connection) = kept.or_else(|| Connection::open(errand)) else {
                 return (Vec::new(), Some(Failure::Connecting));
             };
             let mut answers = Vec::new();
             let Err((failure, e)) = connection.exchange(errand, requests, many, &mut answers) else {
                 self.keep(address, connection);
+                self.bytes.fetch_add(requests.len() as u64, Relaxed);
                 return (answers, None);
             };
             let timeout = matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
@@ -111,7 +119,7 @@ impl Targets {
 
     fn keep(&self, address: Address, mut connection: Connection) {
         connection.used = clock::now_ms();
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         if kept.len() >= KEPT
             && let Some(oldest) = kept.iter().min_by_key(|(_, c)| c.used).map(|(a, _)| a.clone())
         {

@@ -8,6 +8,7 @@
 //! A big value is written out in steps, with the lock dropped in between: one that is touched meanwhile begins anew.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::deleted_in;
 use super::super::dump::{payload, sealed};
@@ -57,6 +58,8 @@ struct Outcome<'a> {
     barred: bool,
     /// Keys that changed while they were under way.
     touched: Vec<Parcel<'a>>,
+    /// How many keys the target took, and keeps.
+    arrived: u64,
 }
 
 /// Moves the keys, and replies.
@@ -68,6 +71,7 @@ pub fn carry(targets: &Targets, order: &Order, reach: &mut dyn Reach, out: &mut 
             out.simple("NOKEY");
             return Ok(());
         };
+        targets.keys.fetch_add(outcome.arrived, Relaxed);
         refusal = refusal.or(outcome.refusal);
         if outcome.barred {
             return Err(Error::READONLY);
@@ -252,6 +256,7 @@ fn settle<'a>(
         }
         let arrived = taken == parcel.requests && refusal.is_none();
         outcome.refusal = outcome.refusal.or(refusal);
+        outcome.arrived += u64::from(arrived);
         if order.copy {
             continue;
         }
@@ -260,6 +265,7 @@ fn settle<'a>(
             continue;
         }
         if parcel.watch.is_touched() {
+            outcome.arrived -= 1;
             outcome.touched.push(Parcel::new(parcel.key, true));
         } else if db.delete(parcel.key, true) {
             deleted_in(db, parcel.key);
