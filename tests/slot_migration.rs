@@ -5,7 +5,7 @@ mod support;
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
 use support::Conn;
-use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, wait};
+use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, wait};
 
 /// Three primaries.
 fn three() -> Vec<Node> {
@@ -167,6 +167,8 @@ fn what_was_received_is_removed_when_the_source_is_gone() {
     // To others the key is still the source's.
     assert!(target.run(&format!("GET {tag}")).starts_with("MOVED"));
     assert_eq!(names(target, slot).join(" "), tag);
+    // And it does not show.
+    assert_eq!(shown(target), (0, 0, 0, true));
     drop(conn);
     wait("the removal of what was received", || names(target, slot).is_empty());
     assert_eq!(
@@ -174,6 +176,77 @@ fn what_was_received_is_removed_when_the_source_is_gone() {
         ("failed".to_owned(), "The source ended the connection".to_owned())
     );
     assert_eq!(source.run(&format!("SET {tag} here")), "OK");
+}
+
+/// How many keys DBSIZE, KEYS and SCAN tell of, and whether RANDOMKEY has none.
+fn shown(node: &Node) -> (i64, usize, usize, bool) {
+    let mut conn = node.server.connect();
+    let scanned = conn.run("SCAN 0 COUNT 100000").items()[1].items().len();
+    (conn.run("DBSIZE").int(), conn.run("KEYS *").items().len(), scanned, conn.run("RANDOMKEY") == support::Value::Nil)
+}
+
+/// Three primaries, the second with a replica.
+fn three_and_a_replica() -> (Vec<Node>, Node) {
+    let (nodes, replica) = (three(), Node::ours());
+    cli(&["add-node", &replica.at(), &nodes[0].at(), "--cluster-slave", "--cluster-master-id", &nodes[1].id()]);
+    let mut all: Vec<&Node> = nodes.iter().collect();
+    all.push(&replica);
+    agree(&all);
+    replicas_are_linked(&[&replica]);
+    (nodes, replica)
+}
+
+/// Keys that were arriving stayed on the target's replica when it took over, beside those of the source.
+#[test]
+fn a_replica_that_replaces_the_target_removes_what_had_come() {
+    let (nodes, replica) = three_and_a_replica();
+    let (source, target) = (&nodes[0], &nodes[1]);
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    let slot = key_slot(tag.as_bytes());
+    let own = (0..).map(|n| format!("t{n}")).find(|tag| (6000..10_000).contains(&key_slot(tag.as_bytes()))).unwrap();
+    assert_eq!(target.run(&format!("SET {own} x")), "OK");
+    assert_eq!(source.run(&format!("SET {tag} here")), "OK");
+    let mut conn = target.server.connect();
+    let name = "d".repeat(40);
+    let line = format!("CLUSTER SYNCSLOTS ESTABLISH SOURCE {} NAME {name} SLOTSRANGE {slot} {slot}", source.id());
+    assert_eq!(conn.run(&line).text(), "OK");
+    assert_eq!(conn.run(&format!("SET {tag} arrived")).text(), "OK");
+    wait("the key at the replica", || names(&replica, slot) == [tag.clone()]);
+    assert_eq!((state(&replica), field(&replica, "operation")), ("occurring-on-primary".into(), "IMPORT".into()));
+    assert_eq!((shown(target), shown(&replica)), ((1, 1, 1, false), (1, 1, 1, false)));
+    // A replica that comes only now knows as much.
+    let late = Node::ours();
+    cli(&["add-node", &late.at(), &nodes[0].at(), "--cluster-slave", "--cluster-master-id", &nodes[1].id()]);
+    replicas_are_linked(&[&late]);
+    wait("news of the move", || state(&late) == "occurring-on-primary");
+    target.server.signal("KILL");
+    drop(conn);
+    wait("another primary", || leads(&replica) || leads(&late));
+    for node in [&replica, &late] {
+        wait("the removal", || names(node, slot).is_empty());
+        wait("the end", || state(node) == "failed");
+        assert_eq!(shown(node), (1, 1, 1, false));
+    }
+    assert_eq!(source.run(&format!("GET {tag}")), "here");
+}
+
+/// The source removes its keys once the target has the slots: the target's replicas must have them by then.
+#[test]
+fn a_target_that_dies_right_after_the_hand_over_is_replaced_by_a_replica_with_all_keys() {
+    let (nodes, replica) = three_and_a_replica();
+    fill(&nodes[0], 10_000_000);
+    let before = nodes[0].server.connect().run("DBSIZE").int();
+    assert_eq!(nodes[0].run(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE 0 5000 NODE {}", nodes[1].id())), "OK");
+    wait("the end of the move", || {
+        let state = state(&nodes[0]);
+        assert!(!["failed", "cancelled"].contains(&&state[..]), "{:?}", newest(&nodes[0]));
+        state == "success"
+    });
+    nodes[1].server.signal("KILL");
+    wait("the replica's promotion", || leads(&replica));
+    wait("slots at one node", || picture(&nodes[2])[&replica.id()].3.iter().any(|range| range.starts_with("0-")));
+    assert_eq!(replica.server.connect().run("DBSIZE").int(), before);
+    wait("the removal at the source", || nodes[0].server.connect().run("DBSIZE").int() == 0);
 }
 
 /// Slots with much in them, so that there is time to do something in between.

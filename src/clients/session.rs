@@ -306,7 +306,7 @@ impl Session {
     /// Whether no key's time is over for what it sends.
     #[inline]
     pub fn sees_expired(&self, importing: bool) -> bool {
-        self.primary || self.replaying || self.import_source && importing
+        self.primary || self.replaying || self.import.is_some() || self.import_source && importing
     }
     /// Whether keys that it reads now are to be noted.
     #[inline]

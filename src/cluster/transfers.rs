@@ -31,6 +31,8 @@ pub enum Stage {
     HandingOver,
     /// On the target: keys and changes come in.
     Receiving,
+    /// On a replica of the target: its primary receives them.
+    OnPrimary,
     /// It is done.
     Success,
     /// It was given up; the slots stay where they were.
@@ -49,6 +51,7 @@ impl Stage {
             Stage::Paused => "waiting-to-pause",
             Stage::HandingOver => "failover-granted",
             Stage::Receiving => "receiving-snapshot",
+            Stage::OnPrimary => "occurring-on-primary",
             Stage::Success => "success",
             Stage::Failed => "failed",
             Stage::Cancelled => "cancelled",
@@ -129,6 +132,16 @@ impl Transfer {
         if p.stage.is_over() {
             return false;
         }
+        *p = Progress { stage, message: message.to_owned(), updated: now };
+        true
+    }
+    /// Gives it up, unless it is over or this node is taking the slots just now. Whether it was.
+    pub fn give_up(&self, message: &str, now: i64) -> bool {
+        let mut p = self.progress.lock();
+        if p.stage.is_over() || self.side == Side::Import && p.stage == Stage::HandingOver {
+            return false;
+        }
+        let stage = if self.is_cancelled() { Stage::Cancelled } else { Stage::Failed };
         *p = Progress { stage, message: message.to_owned(), updated: now };
         true
     }
@@ -216,6 +229,10 @@ impl Transfers {
         let mut totals = *self.forgotten.lock();
         all.iter().for_each(|t| totals.add(t));
         totals
+    }
+    /// Those of which this node has heard as a replica, and whose end it has not heard of.
+    pub fn on_primary(&self) -> Vec<Arc<Transfer>> {
+        self.all.lock().iter().filter(|t| t.stage() == Stage::OnPrimary).cloned().collect()
     }
     /// Whether one of this side that is under way has the slot.
     pub fn has(&self, side: Side, slot: u16) -> bool {

@@ -427,6 +427,13 @@ impl View {
         usize::from(at) == self.me || self.myself().primary_at == Some(usize::from(at))
     }
 
+    /// Whether `slot` belongs to another shard, and is not being received key by key. What is here of it is on its way, in
+    /// or out, and nobody's business yet or any more.
+    #[inline]
+    pub fn is_elsewhere(&self, slot: u16) -> bool {
+        self.owner(slot).is_some() && !self.is_my_shards(slot) && self.importing_from(slot).is_none()
+    }
+
     /// The replicas of a node.
     pub fn replicas_of<'a>(&'a self, node: &'a NodeInfo) -> impl Iterator<Item = &'a NodeInfo> + 'a {
         node.replicas.iter().map(|&at| &self.nodes[at])

@@ -40,9 +40,12 @@ impl Worker {
             if !volatile {
                 continue;
             }
-            let Worker { held, fx, stats, tuning, server, walks, .. } = self;
+            let Worker { held, fx, stats, tuning, server, walks, view, .. } = self;
             let mut db = Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE);
-            let pass = expire::pass(&mut db, &mut walks[index], (self.id % workers, workers), budget, tolerated);
+            // Whoever sends slots says when their keys go.
+            let leave = |slot| view.as_ref().is_some_and(|view| view.is_elsewhere(slot));
+            let share = (self.id % workers, workers);
+            let pass = expire::pass(&mut db, &mut walks[index], share, budget, tolerated, leave);
             self.stats.expired_fields.add(pass.fields);
             self.stats.expiry_seen(index, (pass.looked, pass.expired), (pass.alive, pass.ttl_ms));
             self.stats.expire_cut_short.add(u64::from(pass.cut_short));

@@ -35,8 +35,16 @@ pub struct Pass {
 }
 
 /// Walks the slots `share.0`, `share.0 + share.1`, ... of database `db` on from where `walk` stands, at most once round,
-/// for at most `budget_ns`. `tolerated` percent of stale keys are not worth going on for.
-pub fn pass(db: &mut Db<'_>, walk: &mut Walk, share: (usize, usize), budget_ns: u64, tolerated: u64) -> Pass {
+/// for at most `budget_ns`. `tolerated` percent of stale keys are not worth going on for. Slots that `leave` names are left
+/// alone.
+pub fn pass(
+    db: &mut Db<'_>,
+    walk: &mut Walk,
+    share: (usize, usize),
+    budget_ns: u64,
+    tolerated: u64,
+    leave: impl Fn(u16) -> bool,
+) -> Pass {
     let mut done = Pass::default();
     let (first, step) = share;
     if walk.db != db.index() || walk.slot % step != first {
@@ -50,7 +58,8 @@ pub fn pass(db: &mut Db<'_>, walk: &mut Walk, share: (usize, usize), budget_ns: 
         let slot = walk.slot as u16;
         loop {
             let finished = db.with_slot(slot, |db| {
-                if db.slot_volatile(slot) == 0 {
+                if db.slot_volatile(slot) == 0 || leave(slot) {
+                    walk.pos = 0;
                     return true;
                 }
                 let now = db.now;

@@ -12,6 +12,7 @@ use super::bulk::Temporary;
 use crate::base::{clock, rng};
 use crate::clients::Stage;
 use crate::commands::Server;
+use crate::commands::cluster::transfer::import;
 use crate::commands::gate::bits;
 use crate::commands::persistence::status::Job;
 use crate::commands::replication::{failover, role};
@@ -226,7 +227,13 @@ struct Cut {
 fn cut(server: &Server, n: usize) -> Cut {
     let repl = &server.repl;
     role::begin_log(server);
-    Cut { id: repl.ids().current, offset: repl.log.end(), readers: (0..n).map(|_| repl.log.reader_at_end()).collect() }
+    let cut = Cut {
+        id: repl.ids().current,
+        offset: repl.log.end(),
+        readers: (0..n).map(|_| repl.log.reader_at_end()).collect(),
+    };
+    import::tell_new_replicas(server);
+    cut
 }
 
 /// Those who get the snapshot, with what is still to come.

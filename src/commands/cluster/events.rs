@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering::*;
 
+use super::transfer::import;
 use super::{endpoint, keys};
 use crate::base::{clock, slot};
 use crate::clients::PauseKind;
@@ -37,6 +38,7 @@ fn carry(server: &'static Server, event: Event) {
                 role::become_primary(server);
             }
             held.unlock();
+            import::give_up_of_primary(server);
         }
         Event::Follow { ip, port, full_sync, .. } => {
             // First the view, then the role: clients in between are redirected. The other way about they would hear
@@ -96,6 +98,7 @@ fn follow(server: &'static Server, primary: Primary, full_sync: bool) {
     let present = server.repl.link.primary();
     let same = present.as_ref().is_some_and(|p| p.host == primary.host && p.port == primary.port);
     if !same {
+        import::forget_of_primary(server);
         role::become_replica(server, primary);
         if full_sync {
             server.repl.link.blank.store(true, Release);
@@ -126,11 +129,17 @@ fn flush(server: &'static Server) {
 
 /// Removes what is here of slots that are not this shard's, on a thread.
 pub fn lose(server: &'static Server, slots: SlotSet) {
+    lose_and_then(server, slots, || ());
+}
+
+/// As [`lose`], and then something more on that thread.
+pub fn lose_and_then(server: &'static Server, slots: SlotSet, then: impl FnOnce() + Send + 'static) {
     let work = move || {
         let removed = keys::remove(server, &slots);
         if removed > 0 {
             tracing::info!("Removed {removed} keys of slots that belong to another node now.");
         }
+        then();
     };
     if let Err(e) = std::thread::Builder::new().name("slots-lost".into()).spawn(work) {
         tracing::error!("Can't start a thread to remove the keys of lost slots: {e}");

@@ -82,7 +82,7 @@ fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let at = parse(args[1])?;
     let request = Request::parse(&args[2..], true)?;
     let only = request.slot;
-    let mut scan = Scan::new(request);
+    let mut scan = Scan::new(cx, request);
     let Some((from, slot, pos)) = at else {
         scan.reply(cx, cursor("0", only.unwrap_or(0), 0).as_bytes());
         return Ok(());

@@ -1,7 +1,10 @@
 //! KEYS, RANDOMKEY, WAIT.
 
+use std::sync::Arc;
+
 use super::super::{CmdResult, Command, Ctx, Scope};
-use crate::base::glob;
+use crate::base::{glob, rng};
+use crate::cluster::View;
 use crate::keyspace::SLOTS;
 use crate::spec::{Flags, Group, Meta};
 
@@ -28,9 +31,10 @@ fn keys(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let all = pattern == b"*";
     let mark = cx.out.later();
     let mut n = 0;
+    let cluster = cx.server.cluster.view();
     if cx.db.is_used() {
         for slot in 0..SLOTS as u16 {
-            if cx.db.slot_len(slot) == 0 {
+            if cx.db.slot_len(slot) == 0 || is_hidden(&cluster, slot) {
                 continue;
             }
             let mut pos = 0;
@@ -51,9 +55,15 @@ fn keys(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+/// Whether the keys of a slot are left out where a node tells what it has.
+pub fn is_hidden(cluster: &Option<Arc<View>>, slot: u16) -> bool {
+    cluster.as_ref().is_some_and(|view| view.is_elsewhere(slot))
+}
+
 enum Drawn {
     Key,
-    Expired,
+    /// It does not count: its time is over, or it is hidden.
+    Another,
     Nothing,
 }
 
@@ -65,9 +75,14 @@ fn randomkey(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     // The sums of an earlier draw serve again while the number of keys is the same, or until they lead to a slot that has
     // none. Keys whose time is over are drawn too, and removed, so it may take some tries.
     let keys = cx.server.metrics.keys(index);
+    let cluster = cx.server.cluster.view();
     let mut exact = cx.samplers[index].total() != keys;
     for _ in 0..100 {
         let Some(slot) = cx.samplers[index].slot(&mut cx.db, exact) else { break };
+        if is_hidden(&cluster, slot) {
+            exact = false;
+            continue;
+        }
         let (out, now) = (&mut *cx.out, cx.db.now);
         let drawn = cx.db.with_slot(slot, |db| {
             let over = match db.random_in_slot(slot) {
@@ -79,12 +94,36 @@ fn randomkey(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
                 }
             };
             db.expire_now(&over);
-            Drawn::Expired
+            Drawn::Another
         });
         match drawn {
             Some(Drawn::Key) => return Ok(()),
-            Some(Drawn::Expired) => exact = false,
+            Some(Drawn::Another) => exact = false,
             Some(Drawn::Nothing) | None => exact = true,
+        }
+    }
+    // Most keys may be hidden: then the first that is not, from anywhere on.
+    let start = rng::below(SLOTS as u64) as usize;
+    let rest = (start..SLOTS).chain(0..start).filter(|_| cluster.is_some() && keys > 0);
+    for slot in rest.map(|slot| slot as u16).filter(|&slot| !is_hidden(&cluster, slot)) {
+        let out = &mut *cx.out;
+        let found = cx.db.with_slot(slot, |db| {
+            let mut found = false;
+            let mut pos = 0;
+            while db.is_used() && db.slot_len(slot) > 0 {
+                pos = db.scan_slot(slot, pos, |e| {
+                    if !std::mem::replace(&mut found, true) {
+                        out.bulk(e.key());
+                    }
+                });
+                if found || pos == 0 {
+                    break;
+                }
+            }
+            found
+        });
+        if found == Some(true) {
+            return Ok(());
         }
     }
     cx.out.null();

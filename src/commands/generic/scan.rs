@@ -3,9 +3,12 @@
 //! The cursor is the slot in the lowest 14 bits and the position in its table above; see `types::dict` for why a key
 //! that is there all the time is returned whatever the tables do meanwhile.
 
+use std::sync::Arc;
+
 use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx, Scope};
 use crate::base::glob;
+use crate::cluster::View;
 use crate::keyspace::{Kind, SLOTS};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
@@ -72,12 +75,13 @@ pub struct Scan<'a> {
     pub found: Vec<Vec<u8>>,
     seen: usize,
     steps: usize,
+    cluster: Option<Arc<View>>,
 }
 
 impl<'a> Scan<'a> {
     /// Begins.
-    pub fn new(request: Request<'a>) -> Scan<'a> {
-        Scan { request, found: Vec::new(), seen: 0, steps: 0 }
+    pub fn new(cx: &Ctx<'_>, request: Request<'a>) -> Scan<'a> {
+        Scan { request, found: Vec::new(), seen: 0, steps: 0, cluster: cx.server.cluster.view() }
     }
     /// Whether it has done enough for one call.
     pub fn is_enough(&self) -> bool {
@@ -85,6 +89,9 @@ impl<'a> Scan<'a> {
     }
     /// Goes on in a slot from `pos`, which is moved. True if the slot is through.
     pub fn slot(&mut self, cx: &mut Ctx<'_>, slot: u16, pos: &mut u64) -> Result<bool, Error> {
+        if super::keys::is_hidden(&self.cluster, slot) {
+            return Ok(true);
+        }
         let ended = cx.db.with_slot(slot, |db| {
             if db.slot_len(slot) == 0 {
                 return true;
@@ -92,7 +99,7 @@ impl<'a> Scan<'a> {
             loop {
                 let now = db.now;
                 let mut over = Vec::new();
-                let Scan { request, found, seen, steps } = self;
+                let Scan { request, found, seen, steps, .. } = self;
                 *pos = db.scan_slot_raw(slot, *pos, |e| {
                     *seen += 1;
                     let wanted = request.pattern.is_none_or(|p| glob::matches(p, e.key(), false));
@@ -126,7 +133,7 @@ impl<'a> Scan<'a> {
 
 fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let cursor = options::cursor(args[1])?;
-    let mut scan = Scan::new(Request::parse(&args[2..], false)?);
+    let mut scan = Scan::new(cx, Request::parse(&args[2..], false)?);
     let (mut slot, mut pos) = ((cursor & (SLOTS as u64 - 1)) as u16, cursor >> SLOT_BITS);
     let next = loop {
         if !cx.db.is_used() {

@@ -1,9 +1,11 @@
 //! DBSIZE, FLUSHDB, FLUSHALL, SWAPDB.
 
 use crate::base::num;
+use crate::commands::generic::keys::is_hidden;
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Scope};
+use crate::keyspace::SLOTS;
 use crate::resp::Error;
 use crate::spec::{Cat, Flags, Group, Meta};
 
@@ -16,11 +18,23 @@ pub static DBSIZE: Command = Command::new(
         .doc("1.0.0", "O(1)", "Returns the number of keys in the database.")
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
     |cx, _args| {
-        cx.out.int(cx.server.metrics.keys(cx.db.index()) as i64);
+        let all = cx.server.metrics.keys(cx.db.index());
+        let hidden = hidden_keys(cx);
+        cx.out.int(all.saturating_sub(hidden) as i64);
         Ok(())
     },
 )
-.scope(Scope::None);
+.scope(Scope::Own);
+
+/// Keys of slots that are another shard's: they come in, and are not ours yet, or go.
+fn hidden_keys(cx: &mut Ctx<'_>) -> u64 {
+    let cluster = cx.server.cluster.view();
+    if cluster.is_none() || !cx.db.is_used() {
+        return 0;
+    }
+    let hidden = (0..SLOTS as u16).filter(|&slot| is_hidden(&cluster, slot));
+    hidden.map(|slot| cx.db.with_slot(slot, |db| db.slot_len(slot) as u64).unwrap_or(0)).sum()
+}
 
 /// <https://valkey.io/commands/flushdb/>
 pub static FLUSHDB: Command = Command::new(

@@ -4,6 +4,7 @@
 //!   connect, ESTABLISH          the target agrees to receive the slots
 //!   walk                        each key is written out under its slot's lock; the log is read on all the time
 //!   catch up                    until little of the log is left
+//!   SETTLE                      the target answers when its replicas have it all
 //!   pause                       writes to the slots are held back, the rest of the log is sent
 //!   FAILOVER                    the target takes the slots under a new epoch, and answers
 //!   view                        this node hears of that on the bus; clients that were held back are redirected
@@ -127,6 +128,7 @@ fn run(server: &'static Server, transfer: &Arc<Transfer>) -> Result<(), Stopped>
     }
     transfer.set(Stage::Streaming, "", clock::now_ms());
     export.catch_up()?;
+    export.settle()?;
     export.hand_over()
 }
 
@@ -478,6 +480,24 @@ impl Export {
             }
             clock::pause_us(LOOK_US);
         }
+    }
+
+    /// Waits until the target's replicas have what was sent so far.
+    fn settle(&mut self) -> Result<(), Stopped> {
+        let settle: [&[u8]; 5] = [b"CLUSTER", b"SYNCSLOTS", b"SETTLE", b"NAME", self.transfer.name.as_bytes()];
+        self.filter.out.push_plain(&settle);
+        let asked = self.sent + self.filter.out.requests;
+        self.flush()?;
+        let start = clock::steady_ms();
+        while self.answers.count.load(Acquire) < asked {
+            self.check()?;
+            if clock::steady_ms() - start > SILENCE_MS {
+                return Err(Stopped("The target does not answer".to_owned()));
+            }
+            self.drain()?;
+            clock::pause_us(LOOK_US);
+        }
+        self.catch_up()
     }
 
     fn hand_over(&mut self) -> Result<(), Stopped> {

@@ -3,15 +3,29 @@
 //! After ESTABLISH the connection may write to the slots, although they are the source's. When it ends before FAILOVER was
 //! said, what came over it is removed. With FAILOVER this node takes the slots, under a new epoch that is on disk before
 //! the answer leaves.
+//!
+//! The source removes its keys when the slots are not its own any more. So this node's replicas must have them before: SETTLE,
+//! which comes before writes are held back, is answered when they have caught up, and FAILOVER tells them of the new owner
+//! first. Keys of slots that are another shard's are hidden from KEYS, SCAN, RANDOMKEY and DBSIZE. Replicas hear of the
+//! beginning and of the end: one that is promoted in between removes what has come.
+
+use std::sync::Arc;
 
 use super::{named, parse_ranges};
 use crate::base::clock;
-use crate::clients::Import;
-use crate::cluster::core;
+use crate::clients::{Block, Import, Job};
 use crate::cluster::transfers::{Side, Stage, Transfer};
-use crate::commands::cluster::{change, events, keys, view};
+use crate::cluster::{NodeId, core};
+use crate::commands::cluster::{DISABLED, change, events, keys, view};
 use crate::commands::{CmdResult, Ctx, Server};
+use crate::keyspace::{LogBuf, Target};
 use crate::resp::Error;
+
+/// For so long replicas may take to catch up before writes are held back, ms, and for what is left then.
+const SETTLE_MS: i64 = 5000;
+const FAILOVER_MS: i64 = 100;
+/// Looks at how far they are come so often, microseconds.
+const LOOK_US: u64 = 200;
 
 /// `CLUSTER SYNCSLOTS ESTABLISH SOURCE id NAME name SLOTSRANGE first last ...`
 pub fn establish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
@@ -23,6 +37,11 @@ pub fn establish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     let (source, name) = (named(source)?, named(name)?);
     let slots = parse_ranges(ranges)?;
+    let (server, now) = (cx.server, clock::now_ms());
+    if cx.session.primary {
+        let target = view.myself().primary.unwrap_or(view.myself().id);
+        return note_on_replica(cx, Transfer::new(name, Side::Import, slots, source, target, now));
+    }
     if view.myself().is_replica() {
         return Err(Error::new("ERR Slots can only be received by a primary"));
     }
@@ -40,12 +59,12 @@ pub fn establish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             return Err(Error::owned(format!("ERR Slot {slot} has keys or is being imported here")));
         }
     }
-    let (server, now) = (cx.server, clock::now_ms());
     let transfer = Transfer::new(name, Side::Import, slots, source, view.myself().id, now);
     let kept = server.config.cluster_slot_migration_log_max_len();
     let added = server.cluster.transfers.add(transfer, kept);
     let transfer = added.map_err(|slot| Error::owned(format!("ERR Slot {slot} is being migrated already")))?;
     tracing::info!("Slot migration {name}: receiving slots {} from {source}", transfer.slots);
+    tell_replicas(server, &[start_of(&transfer)]);
     let of_end = transfer.clone();
     cx.session.import = Some(Import::new(transfer, Box::new(move || give_up(server, &of_end))));
     cx.out.ok();
@@ -54,30 +73,189 @@ pub fn establish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 
 /// The connection ended, or the move was given up.
 fn give_up(server: &'static Server, transfer: &Transfer) {
-    let stage = if transfer.is_cancelled() { Stage::Cancelled } else { Stage::Failed };
-    if transfer.set(stage, "The source ended the connection", clock::now_ms()) {
-        tracing::warn!("Slot migration {}: given up, what was received is removed", transfer.name);
-        events::lose(server, transfer.slots.clone());
+    if transfer.give_up("The source ended the connection", clock::now_ms()) {
+        remove(server, transfer);
     }
 }
 
-/// `CLUSTER SYNCSLOTS FAILOVER NAME name`: all of it was sent.
-pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+fn remove(server: &'static Server, transfer: &Transfer) {
+    tracing::warn!("Slot migration {}: given up, what was received is removed", transfer.name);
+    let (name, slots) = (transfer.name, transfer.slots.clone());
+    // Replicas hear of each key, and then of the end.
+    events::lose_and_then(server, slots, move || tell_replicas(server, &end_of(name, false)));
+}
+
+fn tell_replicas(server: &Server, orders: &[Vec<Vec<u8>>]) {
+    if server.repl.follow_slots() > 0 {
+        log_for_replicas(server, orders);
+        server.keyspace.hooks.wake();
+    }
+}
+
+fn log_for_replicas(server: &Server, orders: &[Vec<Vec<u8>>]) {
+    let mut log = LogBuf::default();
+    for order in orders {
+        log.push(0, &order.iter().map(|word| &word[..]).collect::<Vec<_>>(), Target::Replicas);
+        log.close_group();
+    }
+    if !log.is_empty() {
+        server.keyspace.hooks.append(&mut log);
+    }
+}
+
+fn words(words: &[&str]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+fn start_of(transfer: &Transfer) -> Vec<Vec<u8>> {
+    let (source, name) = (transfer.source.as_str(), transfer.name.as_str());
+    let mut order = words(&["CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", source, "NAME", name, "SLOTSRANGE"]);
+    order.extend(transfer.slots.ranges().iter().flat_map(|(a, b)| [a, b]).map(|n| n.to_string().into_bytes()));
+    order
+}
+
+fn end_of(name: NodeId, success: bool) -> [Vec<Vec<u8>>; 1] {
+    let state = if success { "success" } else { "failed" };
+    [words(&["CLUSTER", "SYNCSLOTS", "FINISH", "NAME", name.as_str(), "STATE", state])]
+}
+
+/// What a replica that gets a snapshot now must hear of, since the data do not tell it. For the log, at the cut.
+pub fn tell_new_replicas(server: &Server) {
+    let under_way = server.cluster.transfers.all();
+    let under_way = under_way.iter().filter(|t| t.side == Side::Import && t.is_open());
+    log_for_replicas(server, &under_way.map(|t| start_of(t)).collect::<Vec<_>>());
+}
+
+/// `CLUSTER SYNCSLOTS FINISH NAME name STATE success|failed`, from this replica's primary.
+pub fn finish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let [name_word, name, state_word, state] = args else { return Err(Error::SYNTAX) };
+    if !cx.session.primary || !name_word.eq_ignore_ascii_case(b"name") || !state_word.eq_ignore_ascii_case(b"state") {
+        return Err(Error::SYNTAX);
+    }
+    let name = named(name)?;
+    let stage = if state.eq_ignore_ascii_case(b"success") { Stage::Success } else { Stage::Failed };
+    if let Some(transfer) = cx.server.cluster.transfers.on_primary().iter().find(|t| t.name == name) {
+        transfer.set(stage, "", clock::now_ms());
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// A replica hears that its primary receives slots.
+fn note_on_replica(cx: &mut Ctx<'_>, transfer: Transfer) -> CmdResult {
+    let transfers = &cx.server.cluster.transfers;
+    if !transfers.all().iter().any(|t| t.name == transfer.name) {
+        transfer.set(Stage::OnPrimary, "", clock::now_ms());
+        // One that is in the way is of a primary before this one, and over.
+        let _ = transfers.add(transfer, cx.config().cluster_slot_migration_log_max_len());
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// This node replaces its primary, which was receiving slots: what has come of them is removed, the source has it all.
+pub fn give_up_of_primary(server: &'static Server) {
+    for transfer in server.cluster.transfers.on_primary() {
+        if transfer.give_up("The primary that received the slots failed", clock::now_ms()) {
+            remove(server, &transfer);
+        }
+    }
+}
+
+/// This node follows another primary: what the one before received is not its business any more.
+pub fn forget_of_primary(server: &Server) {
+    for transfer in server.cluster.transfers.on_primary() {
+        transfer.give_up("This node follows another primary", clock::now_ms());
+    }
+}
+
+/// The move that comes over this connection, by the words `NAME name`.
+fn under_way(cx: &Ctx<'_>, args: &[&[u8]]) -> Result<Arc<Transfer>, Error> {
     let [word, name] = args else { return Err(Error::SYNTAX) };
     if !word.eq_ignore_ascii_case(b"name") {
         return Err(Error::SYNTAX);
     }
     let name = named(name)?;
     let import = cx.session.import.as_ref().map(|import| import.transfer.clone());
-    let Some(transfer) = import.filter(|t| t.name == name && !t.stage().is_over() && !t.is_cancelled()) else {
-        return Err(Error::new("ERR No such slot migration on this connection"));
-    };
-    let view = view(cx)?;
+    let import = import.filter(|t| t.name == name && t.is_open());
+    import.ok_or(Error::new("ERR No such slot migration on this connection"))
+}
+
+/// Waits, `most` ms, until the replicas that are there have the log up to where it is now. Whether they do.
+fn replicas_follow(server: &Server, most: i64) -> bool {
+    let (offset, start) = (server.repl.log.end(), clock::steady_ms());
+    server.repl.ask();
+    server.keyspace.hooks.wake();
+    loop {
+        if server.repl.have(offset, false) >= server.repl.online() {
+            return true;
+        }
+        if clock::steady_ms() - start >= most || server.is_stopping() {
+            return false;
+        }
+        clock::pause_us(LOOK_US);
+    }
+}
+
+/// Runs `work` on a thread of its own where there are replicas to wait for, and replies OK.
+fn after_replicas(
+    cx: &mut Ctx<'_>,
+    most: i64,
+    work: impl FnOnce(bool) -> Result<(), Error> + Send + 'static,
+) -> CmdResult {
+    let server = cx.server;
+    if server.repl.online() == 0 || cx.session.deny_blocking {
+        work(true)?;
+        cx.out.ok();
+        return Ok(());
+    }
+    let job = Job(Box::new(move |_, out| {
+        work(replicas_follow(server, most))?;
+        out.ok();
+        Ok(())
+    }));
+    cx.session.block = Some(Block { job: Some(job), ..Block::default() });
+    Ok(())
+}
+
+/// `CLUSTER SYNCSLOTS SETTLE NAME name`: nearly all was sent.
+pub fn settle(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let transfer = under_way(cx, args)?;
+    after_replicas(cx, SETTLE_MS, move |follow| {
+        if !follow {
+            tracing::warn!("Slot migration {}: replicas do not keep up, it goes on without them", transfer.name);
+        }
+        Ok(())
+    })
+}
+
+/// `CLUSTER SYNCSLOTS FAILOVER NAME name`: all of it was sent.
+pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let transfer = under_way(cx, args)?;
+    let (server, me) = (cx.server, view(cx)?.myself().id);
+    let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
+    tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
+    after_replicas(cx, FAILOVER_MS, move |_| claim(server, &transfer))
+}
+
+fn claim(server: &'static Server, transfer: &Transfer) -> Result<(), Error> {
+    let claimed = try_claim(server, transfer);
+    if claimed.is_err() && transfer.set(Stage::Failed, "The slots could not be taken", clock::now_ms()) {
+        remove(server, transfer);
+    }
+    claimed
+}
+
+fn try_claim(server: &'static Server, transfer: &Transfer) -> Result<(), Error> {
+    let view = server.cluster.view().ok_or(DISABLED)?;
+    // From here on the end of the connection changes nothing.
+    if transfer.is_cancelled() || !transfer.set(Stage::HandingOver, "", clock::now_ms()) {
+        return Err(Error::new("ERR This slot migration is over"));
+    }
     if let Some(slot) = transfer.slots.iter().find(|&s| view.owner(s).is_none_or(|owner| owner.id != transfer.source)) {
         return Err(Error::owned(format!("ERR Slot {slot} does not belong to the source node any more")));
     }
-    let server = cx.server;
-    let Some(mut core) = server.cluster.core() else { return Err(super::super::DISABLED) };
+    let Some(mut core) = server.cluster.core() else { return Err(DISABLED) };
     let command = core::Command::ClaimSlots(transfer.slots.clone());
     let claimed = core.handle_command(clock::steady_ms(), command, &change::Counted::NOTHING);
     drop(core);
@@ -85,7 +263,7 @@ pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     server.cluster.ring();
     claimed.map_err(|e| Error::owned(e.into_owned()))?;
     transfer.set(Stage::Success, "", clock::now_ms());
-    tracing::info!("Slot migration {name}: slots {} belong to this node now", transfer.slots);
-    cx.out.ok();
+    tell_replicas(server, &end_of(transfer.name, true));
+    tracing::info!("Slot migration {}: slots {} belong to this node now", transfer.name, transfer.slots);
     Ok(())
 }

@@ -2,11 +2,11 @@
 //!
 //! [`export`] is the source's side, [`import`] the target's; [`filter`] says which writes follow the keys. Between the
 //! two goes one connection of ordinary requests: `CLUSTER SYNCSLOTS ESTABLISH`, the keys as RESTORE, their changes as
-//! they are in the log, `CLUSTER SYNCSLOTS FAILOVER`. Keys are the source's until the target has answered that.
+//! they are in the log, `CLUSTER SYNCSLOTS SETTLE` and `FAILOVER`. Keys are the source's until the target has answered that.
 
 mod export;
 mod filter;
-mod import;
+pub mod import;
 
 use super::{DISABLED, UNSTEADY, meta, view};
 use crate::base::{clock, rng};
@@ -53,6 +53,8 @@ pub static SYNCSLOTS: Command = Command::new(
     ),
     |cx, args| match args[2] {
         word if word.eq_ignore_ascii_case(b"establish") => import::establish(cx, &args[3..]),
+        word if word.eq_ignore_ascii_case(b"finish") => import::finish(cx, &args[3..]),
+        word if word.eq_ignore_ascii_case(b"settle") => import::settle(cx, &args[3..]),
         word if word.eq_ignore_ascii_case(b"failover") => import::take_over(cx, &args[3..]),
         _ => Err(Error::SYNTAX),
     },
