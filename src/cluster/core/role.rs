@@ -51,9 +51,27 @@ impl Core {
         self.log(Level::Notice, || format!("Node {name} is now a replica of node {of} in shard {shard}"));
         self.nodes.follow(sender, primary);
         self.leave_chain();
+        self.retarget(sender, primary);
         // Not earlier: whether this node can continue from the new primary depends on the shard that it was in.
         self.set_shard(sender, shard);
         self.save();
+    }
+
+    /// Slots on their way to a node that follows another of its shard now go to that one. Claims tell of a failover, too, but
+    /// not if the heir's role was known before them, or a late packet had turned the roles back for a moment.
+    fn retarget(&mut self, from: usize, to: usize) {
+        if !self.nodes.same_shard(from, to) {
+            return;
+        }
+        let slots: Vec<u16> = self.migrating.iter().filter(|&(_, &at)| at == from).map(|(&slot, _)| slot).collect();
+        for slot in slots {
+            let (name, shard) = (self.named(to), self.nodes[to].shard_id);
+            self.log(Level::Notice, || {
+                format!("Failover occurred in migration target. Slot {slot} is now being migrated to node {name} in shard {shard}.")
+            });
+            self.migrating.insert(slot, to);
+            self.save_durably();
+        }
     }
 
     /// A primary says that it is a replica now.

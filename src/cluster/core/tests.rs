@@ -432,6 +432,31 @@ fn a_move_of_a_slot_survives_the_failure_of_either_side() {
     }
 }
 
+/// The old target came back while a late packet had made its heir a replica again: the slot was given to it for good.
+#[test]
+fn a_slot_on_its_way_follows_a_failover_of_its_target_whatever_comes_late() {
+    let mut net = Net::cluster(3, 3);
+    let (old, heir) = (net.id(1), net.id(4));
+    net.command(0, &format!("setslot 5 migrating {old}")).unwrap();
+    let ping = |core: &Core| {
+        let bitmap = core.claimed_bitmap();
+        wire::ping(core.header(wire::Kind::Ping, &bitmap), &[], &[])
+    };
+    let (late, claims) = (ping(&net.cores[4]), ping(&net.cores[1]));
+    net.kill(1);
+    net.run_until("a failover", |net| net.cores[0].view().migrating() == [(5, heir)]);
+    net.dead.remove(&1);
+    net.run_until("agreement", |net| net.agreed());
+    // The heir as it was, the old target as it came back, and as it is.
+    let demotion = ping(&net.cores[1]);
+    for (sender, packet) in [(4, &late), (1, &claims), (1, &demotion)] {
+        let link = net.cores[0].accept(net.now, ip(sender), ip(0));
+        net.cores[0].handle_packet(net.now, link, packet);
+    }
+    net.run_until("agreement", |net| net.agreed());
+    assert_eq!(net.cores[0].view().migrating(), [(5, heir)]);
+}
+
 #[test]
 fn open_slots_reach_a_new_replica_with_its_data() {
     let mut net = Net::cluster(3, 3);
