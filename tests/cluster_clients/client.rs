@@ -126,8 +126,8 @@ async fn run(port: u16) {
     for task in busy.into_iter().chain(others) {
         task.await.unwrap();
     }
-    for (key, value) in state.written.borrow().iter() {
-        assert_eq!(&c.get::<_, String>(key).await.unwrap(), value, "{key}");
+    for (key, value) in state.written.take() {
+        assert_eq!(c.get::<_, String>(&key).await.unwrap(), value, "{key}");
     }
     assert_eq!(scan(&c).await.unwrap(), (0..FIXED).map(|n| format!("fixed:{n}")).collect());
     println!("done");
