@@ -104,7 +104,9 @@ fn wrong_requests_get_their_status() {
         ("GET /nothing HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         ("GET /metrics/../etc HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         ("GET /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 413),
-        ("GET /metrics HTTP/3.0\r\n\r\n", 505),
+        ("GET /metrics HTTP/3.0\r\n\r\n", 400),
+        ("GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 413),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         ("nonsense\r\n\r\n", 400),
         ("*1\r\n$4\r\nPING\r\n\r\n", 400),
         ("GET /healthz HTTP/1.0\r\n\r\n", 200),
@@ -203,7 +205,7 @@ fn a_password_guards_the_numbers_and_not_the_health() {
     ] {
         let (got, text) = get(port, path, head);
         assert_eq!(got, status, "{path} {head}");
-        assert_eq!(text.contains("\r\nWWW-Authenticate: Basic realm="), status == 401);
+        assert_eq!(text.contains("\r\nWww-Authenticate: Basic realm="), status == 401);
     }
     server.connect().run("CONFIG SET metrics-auth a:b");
     assert_eq!(get(port, "/metrics", right).0, 401);

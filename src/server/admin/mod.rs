@@ -1,7 +1,7 @@
 //! HTTP for monitoring: `/metrics`, `/healthz`, `/readyz`, `/version`.
 //!
-//! The HTTP is our own, and as little as a scraper needs: the listener of metrics-exporter-prometheus serves the registry
-//! of its recorder, which is not used here (`metrics::page` says why), and knows no password, no readiness and no bound.
+//! hyper speaks it. The listener of metrics-exporter-prometheus serves the registry of its recorder, which is not used here
+//! (`metrics::page` says why), and knows no password, no readiness and no bound.
 //!
 //! It has a thread of its own with the lowest claims: nothing of it runs on a worker, and it takes no lock that a client
 //! waits for longer than the look at a number. At most [`MAX_CONNECTIONS`] connections are served at a time, others wait
@@ -10,29 +10,41 @@
 
 mod cluster;
 mod health;
-mod http;
 mod own;
 mod redis;
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::{poll_fn, ready};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 
 use self::cluster::HotSlots;
-use self::http::{MAX_HEAD, Refusal, Request};
 use super::listen;
 use super::worker::Gate;
 use crate::base::clock;
 use crate::commands::Server;
 use crate::metrics::page::{Form, Page};
 
+/// The longest head of a request, bytes.
+const MAX_HEAD: usize = 8 << 10;
 /// Connections served at a time.
 const MAX_CONNECTIONS: usize = 128;
 /// How long a request may take to arrive, and an answer to be taken.
@@ -96,7 +108,7 @@ async fn accept(admin: Rc<Admin>, listener: TcpListener) {
                 let admin = admin.clone();
                 tokio::task::spawn_local(async move {
                     // A scraper that goes away is no event.
-                    let _ = serve(&admin, stream).await;
+                    let _ = serve(admin, stream).await;
                     drop(place);
                 });
             }
@@ -105,51 +117,39 @@ async fn accept(admin: Rc<Admin>, listener: TcpListener) {
     }
 }
 
-struct Answer {
-    status: u16,
-    content_type: &'static str,
-    body: Bytes,
+type Answer = Response<Full<Bytes>>;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let head = answer.headers_mut();
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
-impl Answer {
-    fn text(status: u16, text: impl Into<String>) -> Answer {
-        let mut text = text.into();
-        text.push('\n');
-        Answer { status, content_type: "text/plain; charset=utf-8", body: text.into() }
-    }
+fn words(status: StatusCode, words: &str) -> Answer {
+    answer(status, TEXT, format!("{words}\n").into())
 }
 
-async fn serve(admin: &Admin, mut stream: TcpStream) -> std::io::Result<()> {
-    let mut input = Vec::new();
-    loop {
-        let request = match timeout(PATIENCE, read(&mut stream, &mut input)).await {
-            Ok(Ok(None)) => return Ok(()),
-            Ok(Ok(Some(request))) => request,
-            Ok(Err(e)) => return Err(e),
-            // A connection that was kept open and is not used ends without words.
-            Err(_) if input.is_empty() => return Ok(()),
-            Err(_) => Err((408, "the request took too long")),
-        };
-        let (answer, keep, head_only) = match &request {
-            // Connections are kept open while there is plenty of room for others.
-            Ok(request) => {
-                let keep = request.keep_alive && admin.room.available_permits() > MAX_CONNECTIONS / 2;
-                (admin.answer(request), keep, request.head_only)
-            }
-            Err((status, why)) => (Answer::text(*status, *why), false, false),
-        };
-        let head = http::head(answer.status, answer.content_type, answer.body.len(), keep);
-        let sent = timeout(PATIENCE, async {
-            stream.write_all(head.as_bytes()).await?;
-            if !head_only {
-                stream.write_all(&answer.body).await?;
-            }
-            stream.flush().await
-        });
-        match sent.await {
-            Ok(Ok(())) if keep => {}
-            _ => break,
-        }
+async fn serve(admin: Rc<Admin>, stream: TcpStream) -> std::io::Result<()> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(PATIENCE));
+    let service = service_fn(|request: Request<Incoming>| ready(Ok::<_, Infallible>(admin.answer(&request))));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    // A connection that was kept open and is not used ends without words.
+    if ended.is_err_and(|e| e.is_timeout()) && !parts.read_buf.is_empty() {
+        stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
     }
     stream.shutdown().await?;
     // Closing a socket with unread bytes resets it, and the other side may lose what was sent to it.
@@ -166,57 +166,68 @@ async fn serve(admin: &Admin, mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The next request; nothing: the other side has closed.
-async fn read(stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::Result<Option<Result<Request, Refusal>>> {
-    loop {
-        if let Some(end) = http::end_of_head(input) {
-            let request = http::parse(&input[..end]);
-            input.drain(..end);
-            return Ok(Some(request));
-        }
-        if input.len() >= MAX_HEAD {
-            return Ok(Some(Err((431, "the request is too long"))));
-        }
-        let mut piece = [0; 2048];
-        let room = piece.len().min(MAX_HEAD - input.len());
-        match stream.read(&mut piece[..room]).await? {
-            0 => return Ok(None),
-            n => input.extend_from_slice(&piece[..n]),
-        }
-    }
-}
-
 impl Admin {
-    fn answer(&self, request: &Request) -> Answer {
-        match &request.path[..] {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let mut answer = self.page(request);
+        // Connections are kept open while there is plenty of room for others.
+        let refused = matches!(answer.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE);
+        if refused || self.room.available_permits() <= MAX_CONNECTIONS / 2 {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    fn page(&self, request: &Request<Incoming>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = words(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        if !request.body().is_end_stream() {
+            return words(StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here");
+        }
+        match request.uri().path() {
             // Whoever watches the process needs no password.
-            "/healthz" => Answer::text(200, "ok"),
+            "/healthz" => words(StatusCode::OK, "ok"),
             "/readyz" => match health::obstacle(self.server) {
-                None => Answer::text(200, "ok"),
-                Some(why) => Answer::text(503, why),
+                None => words(StatusCode::OK, "ok"),
+                Some(why) => words(StatusCode::SERVICE_UNAVAILABLE, &why),
             },
-            "/metrics" | "/version" if !self.allows(request) => Answer::text(401, "a user and a password are needed"),
-            "/metrics" => self.metrics(if request.openmetrics { Form::OpenMetrics } else { Form::Text }),
-            "/version" => Answer {
-                status: 200,
-                content_type: "application/json",
-                body: format!(
+            "/metrics" | "/version" if !self.allows(request) => {
+                let mut answer = words(StatusCode::UNAUTHORIZED, "a user and a password are needed");
+                let realm = HeaderValue::from_static("Basic realm=\"dunlin\"");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+                answer
+            }
+            "/metrics" => {
+                let accepted = request.headers().get_all(header::ACCEPT).iter();
+                let open = accepted.filter_map(|v| v.to_str().ok()).any(|v| v.contains("application/openmetrics-text"));
+                self.metrics(if open { Form::OpenMetrics } else { Form::Text })
+            }
+            "/version" => {
+                let text = format!(
                     "{{\"name\":\"dunlin\",\"version\":\"{}\",\"compatible\":\"{}\",\"run_id\":\"{}\"}}\n",
                     env!("CARGO_PKG_VERSION"),
                     crate::commands::text::COMPATIBLE_VERSION,
                     self.server.run_id
-                )
-                .into(),
-            },
-            "/" => Answer::text(200, "Dunlin: /metrics /healthz /readyz /version"),
-            _ => Answer::text(404, "there are /metrics, /healthz, /readyz and /version"),
+                );
+                answer(StatusCode::OK, "application/json", text.into())
+            }
+            "/" => words(StatusCode::OK, "Dunlin: /metrics /healthz /readyz /version"),
+            _ => words(StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /version"),
         }
     }
 
-    fn allows(&self, request: &Request) -> bool {
+    /// Whether the request has the password, if one is wanted. The time that it takes does not tell how near it came.
+    fn allows(&self, request: &Request<Incoming>) -> bool {
         let wanted = self.server.config.metrics_auth();
-        let given = request.basic.as_deref().unwrap_or_default();
-        wanted.is_empty() || http::same(http::base64(&wanted).as_bytes(), given.as_bytes())
+        if wanted.is_empty() {
+            return true;
+        }
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some((scheme, coded)) = given.and_then(|text| text.split_once(' ')) else { return false };
+        let Ok(given) = BASE64_STANDARD.decode(coded.trim()) else { return false };
+        scheme.eq_ignore_ascii_case("basic") && given.ct_eq(&wanted).into()
     }
 
     fn metrics(&self, form: Form) -> Answer {
@@ -238,6 +249,6 @@ impl Admin {
                 page
             }
         };
-        Answer { status: 200, content_type: form.content_type(), body }
+        answer(StatusCode::OK, form.content_type(), body)
     }
 }
