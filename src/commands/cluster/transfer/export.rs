@@ -15,68 +15,47 @@
 //! until enough time has passed without that: then this node claims them anew, under an epoch that outranks whatever the
 //! target may have written down before it died.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-
-use bytes::BytesMut;
-use parking_lot::Mutex;
-use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::BytesFrame;
 
 use super::super::keys::Hands;
 use super::super::{change, events};
-use super::filter::{Filter, Outgoing, Place, Stopped};
+use super::filter::{Filter, Stopped};
+use super::target::{Answers, connect, io_error, listen};
 use crate::base::clock;
 use crate::cluster::Flags;
 use crate::cluster::core;
 use crate::cluster::transfers::{Stage, Transfer};
 use crate::commands::Server;
-use crate::commands::generic::dump::{payload, sealed};
 use crate::commands::replication::role;
-use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch};
-use crate::persist::rdb::{self, Steps};
 use crate::repl::ReaderId;
 
-/// About so many bytes of values are written out under one lock.
-const STEP: usize = 64 << 10;
-/// So often a big value is written out in steps; then in one piece.
-const ROUNDS: usize = 3;
 /// Bytes that gather before they are sent.
-const FLUSH: usize = 64 << 10;
+pub(super) const FLUSH: usize = 64 << 10;
 /// With no more than this left of the log, bytes, the slots are handed over.
 const CLOSE: u64 = 32 << 10;
 /// Requests that the target may have left to answer then.
 const UNANSWERED: u64 = 512;
-/// A write that takes longer is interrupted, to see whether the move may go on.
-const WRITE: Duration = Duration::from_millis(100);
 /// Looks at whether something has happened come so often, microseconds.
 const LOOK_US: u64 = 200;
 /// Longer than this a target that says nothing, while there is something to say, is dead, ms.
-const SILENCE_MS: i64 = 30_000;
+pub(super) const SILENCE_MS: i64 = 30_000;
 
-/// What the target has answered.
-#[derive(Default)]
-struct Answers {
-    count: AtomicU64,
-    refusal: Mutex<Option<String>>,
-    closed: AtomicBool,
-}
-
-struct Export {
-    server: &'static Server,
-    transfer: Arc<Transfer>,
-    hands: Hands,
+/// A move under way, on its thread.
+pub(super) struct Export {
+    pub(super) server: &'static Server,
+    pub(super) transfer: Arc<Transfer>,
+    pub(super) hands: Hands,
     stream: TcpStream,
     answers: Arc<Answers>,
     reader: ReaderId,
-    filter: Filter,
-    sent: u64,
+    pub(super) filter: Filter,
+    pub(super) sent: u64,
     /// Big values are among the requests up to here: the target may take its time for them.
-    big_until: u64,
+    pub(super) big_until: u64,
     /// A target that takes nothing for longer is given up, ms.
     patience_ms: i64,
 }
@@ -132,57 +111,6 @@ fn run(server: &'static Server, transfer: &Arc<Transfer>) -> Result<(), Stopped>
     export.hand_over()
 }
 
-fn io_error(what: &str) -> impl Fn(io::Error) -> Stopped + '_ {
-    move |e| Stopped(format!("{what}: {e}"))
-}
-
-fn connect(server: &'static Server, transfer: &Transfer) -> Result<TcpStream, Stopped> {
-    let view = server.cluster.view().ok_or_else(|| Stopped("no cluster".to_owned()))?;
-    let target = view.nodes.iter().find(|node| node.id == transfer.target);
-    let target = target.ok_or_else(|| Stopped("Target node is gone".to_owned()))?;
-    let timeout = Duration::from_millis(server.config.cluster_node_timeout().clamp(1000, SILENCE_MS) as u64);
-    let address =
-        (target.ip.as_str(), target.client_port(false)).to_socket_addrs().ok().and_then(|mut list| list.next());
-    let address = address.ok_or_else(|| Stopped("Target node has no address".to_owned()))?;
-    let stream = TcpStream::connect_timeout(&address, timeout).map_err(io_error("Can't connect to the target"))?;
-    let _ = stream.set_nodelay(true);
-    stream.set_write_timeout(Some(WRITE)).map_err(io_error("Target"))?;
-    Ok(stream)
-}
-
-fn refusal_of(frame: &BytesFrame) -> Option<String> {
-    match frame {
-        BytesFrame::Error(text) => Some(text.to_string()),
-        BytesFrame::Array(frames) => frames.iter().find_map(refusal_of),
-        _ => None,
-    }
-}
-
-/// Reads what the target answers until the connection ends.
-fn listen(mut stream: TcpStream, answers: &Answers, transfer: &Transfer) {
-    let (mut buf, mut piece) = (BytesMut::new(), [0; 16 << 10]);
-    'connection: while let Ok(n) = stream.read(&mut piece) {
-        if n == 0 {
-            break;
-        }
-        transfer.heard.store(clock::now_ms() as u64, Relaxed);
-        buf.extend_from_slice(&piece[..n]);
-        loop {
-            match decode_bytes_mut(&mut buf) {
-                Ok(Some((frame, ..))) => {
-                    if let Some(text) = refusal_of(&frame) {
-                        answers.refusal.lock().get_or_insert(text);
-                    }
-                    answers.count.fetch_add(1, AcqRel);
-                }
-                Ok(None) => break,
-                Err(_) => break 'connection,
-            }
-        }
-    }
-    answers.closed.store(true, Release);
-}
-
 impl Export {
     fn begin(server: &'static Server, transfer: &Arc<Transfer>) -> Result<Export, Stopped> {
         let stream = connect(server, transfer)?;
@@ -235,7 +163,7 @@ impl Export {
     }
 
     /// Whether the move may go on.
-    fn check(&self) -> Result<(), Stopped> {
+    pub(super) fn check(&self) -> Result<(), Stopped> {
         if let Some(text) = &*self.answers.refusal.lock() {
             return Err(Stopped(format!("The target said: {text}")));
         }
@@ -266,7 +194,7 @@ impl Export {
     }
 
     /// Sends what has gathered.
-    fn flush(&mut self) -> Result<(), Stopped> {
+    pub(super) fn flush(&mut self) -> Result<(), Stopped> {
         let mut bytes = std::mem::take(&mut self.filter.out.bytes);
         let (mut sent, mut since) = (0, clock::steady_ms());
         while sent < bytes.len() {
@@ -315,7 +243,7 @@ impl Export {
     }
 
     /// Reads the log up to where it ends now.
-    fn drain(&mut self) -> Result<(), Stopped> {
+    pub(super) fn drain(&mut self) -> Result<(), Stopped> {
         let end = self.server.repl.log.end();
         while self.filter.offset() < end {
             let mut cx = Context::from_waker(Waker::noop());
@@ -328,143 +256,6 @@ impl Export {
             }
         }
         Ok(())
-    }
-
-    /// Writes out all keys of a slot.
-    fn walk(&mut self, slot: u16) -> Result<(), Stopped> {
-        self.check()?;
-        self.filter.enter(slot);
-        for db in 0..self.server.keyspace.databases() {
-            let (mut pos, mut big) = (0, Vec::new());
-            loop {
-                let (server, filter, transfer) = (self.server, &mut self.filter, &self.transfer);
-                let compress = server.config.rdbcompression();
-                pos = self.hands.with(slot, db, |view| {
-                    if !view.is_used() || view.slot_len(slot) == 0 {
-                        return 0;
-                    }
-                    let (offset, now) = (server.repl.log.end(), view.now);
-                    let (start, mut at) = (filter.out.bytes.len(), pos);
-                    loop {
-                        at = view.scan_slot_raw(slot, at, |e| {
-                            let place: Place = (db, e.key().to_vec());
-                            if e.is_expired(now) || filter.has(&place) {
-                                return;
-                            }
-                            if rdb::is_big(e.view()) {
-                                big.push(place);
-                                return;
-                            }
-                            restore(&mut filter.out, &place, e.expiry(), &payload(e, compress));
-                            filter.captured(place, offset);
-                            transfer.keys.fetch_add(1, Relaxed);
-                        });
-                        if at == 0 || filter.out.bytes.len() - start > STEP {
-                            return at;
-                        }
-                    }
-                });
-                if self.filter.out.bytes.len() >= FLUSH {
-                    self.flush()?;
-                    self.check()?;
-                }
-                self.drain()?;
-                for place in big.drain(..) {
-                    if !self.filter.has(&place) {
-                        self.write_out(place)?;
-                    }
-                }
-                if pos == 0 {
-                    break;
-                }
-            }
-        }
-        self.write_pending()?;
-        self.filter.leave();
-        Ok(())
-    }
-
-    /// Writes out what is pending, until the log is read past it and there is nothing more.
-    fn write_pending(&mut self) -> Result<(), Stopped> {
-        loop {
-            // The log's end, read after the last value was: all that those values contain is before it.
-            self.drain()?;
-            let Some(place) = self.filter.next_pending() else { return Ok(()) };
-            self.write_out(place)?;
-        }
-    }
-
-    /// Writes out what a key holds now; that it is gone, if it is.
-    fn write_out(&mut self, place: Place) -> Result<(), Stopped> {
-        let mut round = 0;
-        while !self.try_write_out(&place, round >= ROUNDS)? {
-            round += 1;
-        }
-        self.transfer.keys.fetch_add(1, Relaxed);
-        if self.filter.out.bytes.len() >= FLUSH {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Writes out a key, a big one in steps, with the slot free in between, unless `at_once`. False if it was touched
-    /// before all was written.
-    fn try_write_out(&mut self, place: &Place, at_once: bool) -> Result<bool, Stopped> {
-        let (server, compress) = (self.server, self.server.config.rdbcompression());
-        let slot = crate::base::slot::key_slot(&place.1);
-        let alive = |e: &EntryRef<'_>, now| !e.is_expired(now);
-        let (filter, watch, mut big) = (&mut self.filter, Arc::<Watch>::default(), false);
-        let mut steps = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
-            let (offset, now) = (server.repl.log.end(), view.now);
-            match view.peek(&place.1).filter(|e| alive(e, now)) {
-                Some(e) if !at_once && rdb::is_big(e.view()) => {
-                    view.watch(&place.1, &watch);
-                    return Some(Steps::new(compress));
-                }
-                Some(e) => {
-                    big = rdb::is_big(e.view());
-                    restore(&mut filter.out, place, e.expiry(), &payload(e, compress));
-                }
-                None => filter.out.push(place.0, &[b"DEL", &place.1]),
-            }
-            filter.captured(place.clone(), offset);
-            None
-        });
-        while let Some(under_way) = &mut steps {
-            let checked = self.check();
-            let filter = &mut self.filter;
-            // Some(Some): that was the last step, with the key's expiry. Some(None): it was touched.
-            let end = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
-                let (offset, now) = (server.repl.log.end(), view.now);
-                let untouched = !watch.is_touched() && checked.is_ok();
-                let entry = view.peek(&place.1).filter(|e| untouched && alive(e, now));
-                let end = match entry {
-                    None => Some(None),
-                    Some(e) => under_way.step(e.view()).then(|| Some(e.expiry())),
-                };
-                if let Some(written) = end {
-                    view.unwatch(&place.1, &watch);
-                    if written.is_some() {
-                        filter.captured(place.clone(), offset);
-                    }
-                }
-                end
-            });
-            checked?;
-            match end {
-                None => {}
-                Some(None) => return Ok(false),
-                Some(Some(expiry)) => {
-                    let (body, version) = steps.take().map(Steps::finish).unwrap_or_default();
-                    restore(&mut self.filter.out, place, expiry, &sealed(body, version));
-                    big = true;
-                }
-            }
-        }
-        if big {
-            self.big_until = self.sent + self.filter.out.requests;
-        }
-        Ok(true)
     }
 
     /// Sends changes until little is left.
@@ -596,11 +387,6 @@ fn concede(server: &'static Server, transfer: &Transfer) -> Result<(), Stopped> 
     server.cluster.ring();
     events::lose(server, transfer.slots.clone());
     Ok(())
-}
-
-fn restore(out: &mut Outgoing, place: &Place, expiry: i64, payload: &[u8]) {
-    let at = if expiry == NO_EXPIRY { 0 } else { expiry }.to_string();
-    out.push(place.0, &[b"RESTORE", &place.1, at.as_bytes(), payload, b"ABSTTL", b"REPLACE"]);
 }
 
 /// Holds back writes to the slots as long as it lives.

@@ -1,12 +1,15 @@
 //! Moving whole slots to another node at once: CLUSTER MIGRATESLOTS and what belongs to it.
 //!
-//! [`export`] is the source's side, [`import`] the target's; [`filter`] says which writes follow the keys. Between the
-//! two goes one connection of ordinary requests: `CLUSTER SYNCSLOTS ESTABLISH`, the keys as RESTORE, their changes as
-//! they are in the log, `CLUSTER SYNCSLOTS SETTLE` and `FAILOVER`. Keys are the source's until the target has answered that.
+//! [`export`] is the source's side, with [`target`] its connection and [`values`] what it writes out; [`import`] is the
+//! target's; [`filter`] says which writes follow the keys. Between the two goes one connection of ordinary requests:
+//! `CLUSTER SYNCSLOTS ESTABLISH`, the keys as RESTORE, their changes as they are in the log, `CLUSTER SYNCSLOTS SETTLE` and
+//! `FAILOVER`. Keys are the source's until the target has answered that.
 
 mod export;
 mod filter;
 pub mod import;
+mod target;
+mod values;
 
 use super::{DISABLED, UNSTEADY, meta, view};
 use crate::base::{clock, rng};
