@@ -80,6 +80,65 @@ fn slot_stats_count_what_is_spent_on_slots() {
     }
 }
 
+/// Transactions and scripts count as a whole, if they keep to one slot; what a client is not told counts nowhere.
+#[test]
+fn slot_stats_count_transactions_scripts_messages_and_replication() {
+    let (node, replica) = (single(), Node::ours());
+    cli(&["add-node", &replica.at(), &node.at(), "--cluster-slave", "--cluster-master-id", &node.id()]);
+    agree(&[&node, &replica]);
+    wait("the link", || replica.run("INFO replication").contains("master_link_status:up"));
+    let (mut c, mut r) = (node.server.connect(), replica.server.connect());
+    for conn in [&mut c, &mut r] {
+        conn.run("CONFIG SET cluster-slot-stats-enabled yes");
+    }
+    let slot = key_slot(b"key");
+    // By name, since the last reset.
+    let spent = |conn: &mut Conn, slot: u16| {
+        let line = stats(conn, slot);
+        let words: Vec<String> = line.split(' ').skip(3).map(str::to_owned).collect();
+        conn.run("CONFIG RESETSTAT");
+        [1, 3, 5].map(|n| words[n].parse::<u64>().unwrap())
+    };
+    c.run("CONFIG RESETSTAT");
+    // A write: the reply is +OK, and the replica gets the request once more.
+    c.run("SET key value");
+    assert_eq!(spent(&mut c, slot)[1..], [33, 5 + 33]);
+    wait("the replica has it", || replica.run("INFO commandstats").contains("cmdstat_set:calls=1"));
+    let on_replica = spent(&mut r, slot);
+    assert_eq!(on_replica[1..], [33, 0], "its primary gets no reply");
+    // MULTI, GET, SET and EXEC; the reply of EXEC; the replica gets the SET.
+    for line in ["MULTI", "GET key", "SET key value", "EXEC"] {
+        c.run(line);
+    }
+    let (bytes, reply) = (15 + 22 + 33 + 14, "*2\r\n$5\r\nvalue\r\n+OK\r\n".len() as u64);
+    let of_exec = spent(&mut c, slot);
+    assert_eq!(of_exec[1..], [bytes, reply + 33]);
+    // A script without declared keys, of one slot and of two.
+    let eval = |code: &str, flags: &str| format!("#!lua {flags}\n{code}");
+    let code = eval("redis.call('get', 'key') return redis.call('get', 'key')", "flags=no-writes");
+    assert_eq!(c.command(&[b"EVAL", code.as_bytes(), b"0"]).text(), "value");
+    let length = dunlin::keyspace::request_len(&[b"EVAL", code.as_bytes(), b"0"]) as u64;
+    assert_eq!(spent(&mut c, slot)[1..], [length, 11]);
+    let code = eval("redis.call('get', 'key') redis.call('get', 'other')", "flags=allow-cross-slot-keys");
+    c.command(&[b"EVAL", code.as_bytes(), b"0"]);
+    for slot in [slot, key_slot(b"other")] {
+        assert_eq!(stats(&mut c, slot).matches(" 0").count(), 3 + usize::from(slot != key_slot(b"key")), "{slot}");
+    }
+    c.run("CONFIG RESETSTAT");
+    // A message to two subscribers of the shard channel.
+    let mut subscribers = [node.server.connect(), node.server.connect()];
+    subscribers.iter_mut().for_each(|s| drop(s.run("SSUBSCRIBE key")));
+    c.run("CONFIG RESETSTAT");
+    assert_eq!(c.run("SPUBLISH key hello").int(), 2);
+    let message = "*3\r\n$8\r\nsmessage\r\n$3\r\nkey\r\n$5\r\nhello\r\n".len() as u64;
+    assert_eq!(spent(&mut c, slot)[1..], [message, 4 + 2 * message]);
+    // A slot that goes takes its statistics with it.
+    c.run("SET key value");
+    c.run(&format!("CLUSTER DELSLOTS {slot}"));
+    c.run(&format!("CLUSTER ADDSLOTS {slot}"));
+    assert_eq!(spent(&mut c, slot), [0, 0, 0]);
+}
+
 #[test]
 fn flushslot_empties_one_slot_here_and_on_replicas() {
     let (node, replica) = (single(), Node::ours());

@@ -1,13 +1,14 @@
 //! One execution of one command, under locks that are held already.
 
 use super::Worker;
+use super::script::InnerSlot;
 use crate::base::clock;
 use crate::clients::{Client, Session};
 use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
 use crate::config::Config;
 use crate::keyspace::sample::Sampler;
-use crate::keyspace::{Db, Effects, Held, Located, Tuning};
+use crate::keyspace::{Db, Effects, Held, Located, Tuning, request_len};
 use crate::metrics::{LogKind, METERED, ThreadStats, commandlog};
 use crate::resp::{Arg, Error, Out};
 use crate::spec::Flags;
@@ -143,6 +144,7 @@ impl Parts<'_> {
         let start = self.tick.unwrap_or_else(clock::mono_raw);
         self.fx.dirty = 0;
         self.fx.replaced = false;
+        let logged = if self.thresholds.slot_stats { self.fx.log.bytes() } else { 0 };
         let db_index = session.db;
         let result = match entry.command.script {
             None => {
@@ -156,6 +158,7 @@ impl Parts<'_> {
             Some(kind) => self.script(kind, session, argv, now, out),
         };
         if self.scripts.wants_all {
+            self.scripts.inner = InnerSlot::None;
             return;
         }
         let failed = match result {
@@ -189,7 +192,14 @@ impl Parts<'_> {
             self.log(db_index, entry, argv);
         }
         if session.block.is_none() {
-            self.observe(&session.client, entry, argv, ns, out.len().saturating_sub(len));
+            let replied = out.len().saturating_sub(len);
+            self.observe(&session.client, entry, argv, ns, replied);
+            if self.counts_slots() {
+                // A primary gets no replies, and the replicas get what was logged.
+                let replied = if session.primary { 0 } else { replied };
+                let logged = self.fx.log.bytes().saturating_sub(logged);
+                self.count_for_slot(entry, argv, ns, replied + logged * self.receivers());
+            }
         }
     }
 
@@ -233,9 +243,6 @@ impl Parts<'_> {
         if METERED && t.latency_tracking {
             self.stats.command(entry.id).record_latency(ns);
         }
-        if t.slot_stats && self.view.is_some() {
-            self.count_for_slot(entry, argv, ns, replied);
-        }
         let (slow, spike, large) = (ns >= t.slow_ns, ns >= t.spike_ns, replied >= t.reply);
         let request: usize = if t.request == usize::MAX { 0 } else { argv.iter().map(|a| a.len()).sum() };
         let large_request = request >= t.request;
@@ -246,16 +253,34 @@ impl Parts<'_> {
         }
     }
 
-    /// CLUSTER SLOT-STATS: what a command took goes to the slot of its keys.
+    /// Whether CLUSTER SLOT-STATS wants to know what commands take.
+    #[inline]
+    pub(super) fn counts_slots(&self) -> bool {
+        self.thresholds.slot_stats && self.view.is_some()
+    }
+
+    /// How many replicas get what this node logs.
+    pub(super) fn receivers(&self) -> usize {
+        if self.server.repl.link.is_replica() { 0 } else { self.server.repl.online() }
+    }
+
+    /// CLUSTER SLOT-STATS: what a command took goes to the slot of its keys. What is inside of a transaction or script
+    /// counts with that, if it keeps to one slot.
     #[cold]
-    fn count_for_slot(&self, entry: &Entry, argv: &[&[u8]], ns: u64, replied: usize) {
+    pub(super) fn count_for_slot(&mut self, entry: &Entry, argv: &[&[u8]], ns: u64, sent: usize) {
         let keys = entry.command.meta.keys_of(argv).unwrap_or_default();
-        let Some(key) = keys.first() else { return };
-        let slot = crate::base::slot::key_slot(argv[key.index]);
-        // As it came: *n, and $n with its bytes for each.
-        let line = |n: usize| 3 + n.checked_ilog10().unwrap_or(0) as usize + 1;
-        let request = line(argv.len()) + argv.iter().map(|a| line(a.len()) + a.len() + 2).sum::<usize>();
-        self.server.cluster.slot_stats.add(slot, ns, request as u64, replied as u64);
+        keys.iter().for_each(|key| self.scripts.inner.add(crate::base::slot::key_slot(argv[key.index])));
+        if !self.fx.in_transaction {
+            self.count_inner(request_len(argv), ns, sent);
+        }
+    }
+
+    /// The end of a command, or of a transaction or script.
+    #[cold]
+    pub(super) fn count_inner(&mut self, received: usize, ns: u64, sent: usize) {
+        if let InnerSlot::One(slot) = std::mem::take(&mut self.scripts.inner) {
+            self.server.cluster.slot_stats.add(slot, ns, received as u64, sent as u64);
+        }
     }
 
     #[cold]

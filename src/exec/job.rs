@@ -112,7 +112,11 @@ impl Worker {
             command.calls.add(1);
             command.ns.add(ns);
             command.failed.add(u64::from(failed));
-            self.parts().observe(&client, entry, &argv, ns, out.len());
+            let mut parts = self.parts();
+            parts.observe(&client, entry, &argv, ns, out.len());
+            if parts.counts_slots() {
+                parts.count_for_slot(entry, &argv, ns, out.len());
+            }
         }
         waiter.served(out.take_bytes());
     }

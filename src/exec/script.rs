@@ -36,6 +36,29 @@ use crate::script::vm::{Called, Compiled, Host, Job, Vm};
 use crate::script::{Interpreters, Run, ScriptFlags, cache, interpreters};
 use crate::spec::Flags;
 
+/// The slot that the commands inside of a script or transaction have in common.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum InnerSlot {
+    /// None of them had keys.
+    #[default]
+    None,
+    /// All keys are in this one.
+    One(u16),
+    /// They are in several.
+    Several,
+}
+
+impl InnerSlot {
+    /// Another of them is on this slot.
+    pub fn add(&mut self, slot: u16) {
+        *self = match *self {
+            InnerSlot::None => InnerSlot::One(slot),
+            InnerSlot::One(known) if known == slot => return,
+            _ => InnerSlot::Several,
+        };
+    }
+}
+
 /// What a worker keeps from script to script.
 #[derive(Default)]
 pub struct Scripts {
@@ -51,6 +74,8 @@ pub struct Scripts {
     pub counted: bool,
     /// Memory was over the limit before the command.
     pub oom: bool,
+    /// The slot of the commands of a script or transaction, as far as it was executed.
+    pub inner: InnerSlot,
     /// What the interpreters were last known to use.
     published: [usize; 2],
 }

@@ -4,10 +4,11 @@ use super::route::Route;
 use super::single::{Locks, slices};
 use super::{Turn, Worker};
 use crate::acl::Context;
+use crate::base::clock;
 use crate::clients::Session;
 use crate::commands::lookup::Entry;
 use crate::commands::transactions::forget_watches;
-use crate::keyspace::Located;
+use crate::keyspace::{Located, request_len};
 use crate::resp::{Error, Out};
 
 impl Worker {
@@ -78,6 +79,7 @@ impl Worker {
         }
         session.deny_blocking = true;
         self.fx.in_transaction = true;
+        let (start, mark, logged) = (clock::mono_raw(), out.len(), self.fx.log.bytes());
         out.array(multi.queue.len());
         for q in &multi.queue {
             let e = self.server.lookup.get(q.command);
@@ -100,12 +102,23 @@ impl Worker {
         session.deny_blocking = false;
         self.fx.in_transaction = false;
         self.fx.log.close_group();
+        let ns = clock::raw_to_ns(start, clock::mono_raw());
+        if self.parts().counts_slots() {
+            let requests: usize = multi.queue.iter().map(|q| request_len(&slices(&q.argv))).sum();
+            let received = request_len(&[b"multi"]) + requests + request_len(&[b"exec"]);
+            let replied = if session.primary { 0 } else { out.len().saturating_sub(mark) };
+            let logged = self.fx.log.bytes().saturating_sub(logged);
+            let mut parts = self.parts();
+            let sent = replied + logged * parts.receivers();
+            parts.count_inner(received, ns, sent);
+        }
         self.pass_on(session, turn, number);
         if self.unlock() {
             session.written = self.server.repl.log.end();
         }
         session.publish_multi();
         self.stats.command(entry.id).calls.add(1);
+        self.stats.command(entry.id).ns.add(ns);
         true
     }
 

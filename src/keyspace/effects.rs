@@ -99,6 +99,10 @@ impl LogBuf {
         }
         self.group = self.ops.len();
     }
+    /// Bytes of the commands in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
     /// Whether there is nothing.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -138,6 +142,12 @@ impl LogBuf {
             Logged { db: op.db, request, to: op.to, opens: group.is_some_and(|(first, _)| first == i), closes }
         })
     }
+}
+
+/// The length of a request as [`encode_request`] writes it: *n, and $n with its bytes for each argument.
+pub fn request_len(argv: &[&[u8]]) -> usize {
+    let line = |n: usize| 3 + n.checked_ilog10().unwrap_or(0) as usize + 1;
+    line(argv.len()) + argv.iter().map(|a| line(a.len()) + a.len() + 2).sum::<usize>()
 }
 
 /// Writes a command as a request: an array of bulk strings.

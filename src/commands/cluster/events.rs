@@ -54,6 +54,7 @@ fn carry(server: &'static Server, event: Event) {
             lose(server, slots);
         }
         Event::ChannelsLost(slots) => {
+            server.cluster.slot_stats.reset(slots.iter());
             server.pubsub.end_shard(|channel| slots.contains(slot::key_slot(channel)));
             redirect_blocked(server, &slots);
         }
@@ -76,7 +77,7 @@ fn carry(server: &'static Server, event: Event) {
         }
         Event::Published { channel, message, shard } => {
             if shard {
-                server.pubsub.spublish(&channel, &message);
+                crate::commands::pubsub::spublish(server, &channel, &message);
             } else {
                 server.pubsub.publish(&channel, &message);
             }

@@ -4,9 +4,10 @@ pub mod introspect;
 
 use std::collections::BTreeSet;
 
-use super::{CmdResult, Command, Ctx, Scope};
-use crate::base::clock;
+use super::{CmdResult, Command, Ctx, Scope, Server};
+use crate::base::{clock, slot};
 use crate::clients::{Close, Session};
+use crate::keyspace::request_len;
 use crate::resp::{Error, Out};
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 
@@ -132,13 +133,23 @@ pub static SPUBLISH: Command = Command::new(
         "Sends a message to the subscribers of a shard channel.",
     ),
     |cx, args| {
-        let reached = cx.server.pubsub.spublish(args[1], args[2]);
+        let reached = spublish(cx.server, args[1], args[2]);
         pass_on(cx, args, true);
         cx.out.len_int(reached);
         Ok(())
     },
 )
 .scope(Scope::None);
+
+/// Sends a message to the subscribers of a shard channel, and counts it for the channel's slot. How many got it.
+pub fn spublish(server: &Server, channel: &[u8], message: &[u8]) -> usize {
+    let reached = server.pubsub.spublish(channel, message);
+    if reached > 0 && server.cluster.is_enabled() && server.config.cluster_slot_stats_enabled() {
+        let sent = reached * request_len(&[b"smessage", channel, message]);
+        server.cluster.slot_stats.add(slot::key_slot(channel), 0, 0, sent as u64);
+    }
+    reached
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Sort {
