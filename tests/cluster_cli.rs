@@ -187,3 +187,30 @@ fn redis_benchmark_runs_on_a_cluster() {
         assert!(text.matches("requests per second").count() >= 8 && !text.contains("Error"), "{extra:?}: {text}");
     }
 }
+
+/// bind-source-addr: the links to primaries and other nodes come from there; where that cannot be, from anywhere.
+#[test]
+fn links_come_from_the_address_that_is_asked_for() {
+    let with = |source: &str| {
+        let mut command = support::dunlin();
+        command.args(["--bind", "127.0.0.1", "127.0.0.5", "--bind-source-addr", source]);
+        Node::of(command)
+    };
+    let nodes = [Node::ours(), with("127.0.0.5"), with("192.0.2.1")];
+    assert_eq!(nodes[0].run("CLUSTER ADDSLOTSRANGE 0 16383"), "OK");
+    for node in &nodes[1..] {
+        assert_eq!(node.run(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[0].port())), "OK");
+    }
+    wait("they know each other", || nodes.iter().all(|n| picture(n).len() == 3));
+    for node in &nodes[1..] {
+        wait("the order", || node.run(&format!("CLUSTER REPLICATE {}", nodes[0].id())) == "OK");
+    }
+    replicas_are_linked(&nodes.iter().collect::<Vec<_>>());
+    let seen = picture(&nodes[0]);
+    let info = nodes[0].run("INFO replication");
+    for (node, address) in [(&nodes[1], "127.0.0.5"), (&nodes[2], "127.0.0.1")] {
+        assert_eq!(seen[&node.id()].0.split(':').next(), Some(address));
+        assert!(info.contains(&format!("ip={address},port={}", node.port())), "{info}");
+    }
+    assert_eq!(nodes[1].server.connect().config("bind-source-addr"), "127.0.0.5");
+}

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::bulk;
+use super::{bulk, dial};
 use crate::base::clock;
 use crate::clients::{Client, Session, flags};
 use crate::commands::Server;
@@ -215,7 +215,7 @@ impl Following {
     async fn run(&mut self, worker: &mut Worker, primary: &Primary) -> io::Result<()> {
         let server = self.server;
         self.set_state(LinkState::Connecting)?;
-        let connecting = TcpStream::connect((primary.host.as_str(), primary.port));
+        let connecting = dial::connect(server.config, &primary.host, primary.port);
         let stream = with_patience(server, self.generation, LATE, connecting).await?;
         stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
         let mut wire = Wire { stream, buf: BytesMut::new(), server, generation: self.generation, late: LATE };

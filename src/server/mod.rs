@@ -12,6 +12,7 @@ mod admin;
 mod bulk;
 mod bus;
 mod conn;
+mod dial;
 mod feed;
 mod link;
 mod listen;

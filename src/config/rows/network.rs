@@ -33,8 +33,9 @@ rows! {
     "max-new-tls-connections-per-cycle": Int(1, 1000), = "1", MUTABLE | DORMANT;
     /// Mark outgoing sockets with this SO_MARK; 0 for none.
     "socket-mark-id": Int(0, U32), = "0", IMMUTABLE => only(["0"], "socket marks are not supported");
-    /// The source address of outgoing connections.
-    "bind-source-addr": Text(any_text), = "", MUTABLE | OMIT_EMPTY | DORMANT;
+    /// The address from which to connect to a primary and to the nodes of the cluster; if it cannot be used, the system
+    /// chooses one.
+    "bind-source-addr": Text(any_text), = "", MUTABLE | OMIT_EMPTY, bind_source_addr -> Vec<u8>;
     /// How many worker threads share the memory and serve clients; 0 for one on
     /// each CPU. A connection stays with its worker.
     "io-threads" ["worker-threads"]: Int(0, 256), = "0", IMMUTABLE, io_threads -> usize;

@@ -18,7 +18,7 @@ mod seeds;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::file::NodesFile;
-use super::listen;
+use super::{dial, listen};
 use crate::base::{clock, rng};
 use crate::cluster::NodeId;
 use crate::cluster::core::{BUS_OFFSET, Boot, Core, Facts, LinkId, Persist, PrimaryLink, Settings, Transmit};
@@ -316,8 +316,8 @@ async fn accept(bus: Rc<Bus>, listener: TcpListener) {
 
 async fn connect(bus: Rc<Bus>, link: LinkId, ip: String, port: u16, from: UnboundedReceiver<Bytes>) {
     let timeout = Duration::from_millis(bus.server.config.cluster_node_timeout().max(100) as u64);
-    if let Ok(ip) = ip.parse::<IpAddr>()
-        && let Ok(Ok(stream)) = tokio::time::timeout(timeout, TcpStream::connect(SocketAddr::from((ip, port)))).await
+    if ip.parse::<IpAddr>().is_ok()
+        && let Ok(Ok(stream)) = tokio::time::timeout(timeout, dial::connect(bus.server.config, &ip, port)).await
         && let Ok(local) = stream.local_addr()
     {
         if let Some(mut core) = bus.server.cluster.core() {
