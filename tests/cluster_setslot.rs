@@ -117,14 +117,15 @@ fn redis_cli_can_take_the_last_slots_from_a_shard_with_a_replica() {
     assert_eq!(nodes[2].run(&line), "OK");
     wait("the slots are there", || picture(&nodes[0])[&nodes[2].id()].3 == ["16364-16383"]);
     agree(&all);
-    let weight = format!("{}=0", nodes[2].id());
-    cli(&["rebalance", &nodes[0].at(), "--cluster-weight", &weight]);
+    let (from, to) = (nodes[2].id(), nodes[0].id());
+    let sides = ["--cluster-from", &from, "--cluster-to", &to, "--cluster-slots", "20", "--cluster-yes"];
+    cli(&[&["reshard", &nodes[0].at()[..]], &sides[..]].concat());
     agree(&all);
     let seen = picture(&nodes[0]);
     for moved in [2, 5] {
         let (_, role, primary, slots) = &seen[&nodes[moved].id()];
         assert_eq!((&role[..], slots.len()), ("slave", 0));
-        assert!([nodes[0].id(), nodes[1].id()].contains(primary));
+        assert_eq!(primary, &to);
     }
     replicas_are_linked(&all);
 }
