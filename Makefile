@@ -12,8 +12,9 @@ SERVER = target/release/dunlin
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
+COMMANDS ?= 1000000
 PREVIEW ?= target/preview
-.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak shuttle upstream grafana grafana-check preview conf compatibility clean
+.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak differential shuttle upstream grafana grafana-check preview conf compatibility clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,12 +59,15 @@ fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nig
 sim: ## Days of simulated clusters with faults (SEEDS=10000), one of 200 nodes, and how 1,000 nodes meet.
 	DUNLIN_SEEDS=$(SEEDS) $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
 
-soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, the differential test for ten minutes, scripts for five.
+soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, a million commands of the differential test, scripts for five.
 	$(MAKE) sim
 	DUNLIN_KILLS=100 $(CARGO) test --release --test aof kill
 	DUNLIN_CUTS=20 $(CARGO) test --release --test replication over_a_link
-	DUNLIN_SOAK_SECONDS=600 $(CARGO) test --release --test differential -- --nocapture
+	$(MAKE) differential
 	DUNLIN_SOAK_SECONDS=300 $(CARGO) test --release --test script_sandbox -- --nocapture
+
+differential: ## A million random commands (COMMANDS=1000000), whose replies must be those of redis-server.
+	DUNLIN_COMMANDS=$(COMMANDS) $(CARGO) test --release --test differential -- --nocapture
 
 shuttle: ## Run the replication log and the snapshot's cut in thread orders that are drawn (SHUTTLE_RUNS=2000).
 	RUSTFLAGS="--cfg shuttle" $(CARGO) test --target-dir target/shuttle --test shuttle

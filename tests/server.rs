@@ -195,7 +195,11 @@ fn commands_describe_themselves() {
     assert_eq!(info.items()[2], Value::NilArray);
     assert_eq!(c.run("COMMAND GETKEYS mset a 1 b 2").texts(), ["a", "b"]);
     assert!(c.run("COMMAND GETKEYS ping").text().contains("has no key arguments"));
-    assert!(c.run("COMMAND GETKEYS nosuch").text().contains("Invalid command specified"));
+    for line in ["nosuch", "client nosuch", "command nosuch"] {
+        assert!(c.run(&format!("COMMAND GETKEYS {line}")).text().contains("Invalid command specified"), "{line}");
+    }
+    assert!(c.run("COMMAND GETKEYS eval s -1 k").items().is_empty());
+    assert!(c.run("COMMAND GETKEYS zunionstore d 0 k").text().contains("Invalid arguments specified"));
     let list = c.run("COMMAND LIST FILTERBY PATTERN xyz*");
     assert!(list.items().is_empty());
     assert!(c.run("COMMAND LIST FILTERBY ACLCAT hash").texts().contains(&"hset".to_owned()));
@@ -369,4 +373,39 @@ fn numbers_of_subscribers_are_an_array_in_resp3_too() {
 
 fn bulk(text: &str) -> Value {
     Value::Bulk(text.as_bytes().to_vec())
+}
+
+/// Only sorted sets were turned round.
+#[test]
+fn a_list_that_is_not_sorted_comes_from_its_end_if_asked_to() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    c.run("RPUSH l 2 3 1");
+    assert_eq!(c.run("SORT l BY nosort").texts(), ["2", "3", "1"]);
+    assert_eq!(c.run("SORT l BY nosort DESC LIMIT 0 2").texts(), ["1", "3"]);
+}
+
+/// It was the null of LMOVE.
+#[test]
+fn a_move_that_waited_in_vain_ends_with_a_null_array() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    assert_eq!(c.run("BLMOVE a b LEFT LEFT 0.01"), Value::NilArray);
+    assert_eq!(c.run("BRPOPLPUSH a b 0.01"), Value::NilArray);
+    c.run("MULTI");
+    c.run("BRPOPLPUSH a b 0");
+    assert_eq!(c.run("EXEC").items(), [Value::Nil]);
+}
+
+/// The sum of what is left of them overflowed.
+#[test]
+fn keys_that_expire_at_the_end_of_time_stop_no_expiry_pass() {
+    let server = Server::start(&["--io-threads", "1"]);
+    let mut c = server.connect();
+    for key in ["a", "b", "c"] {
+        c.run(&format!("SET {key} v PXAT 9223372036854775807"));
+    }
+    c.run("SET short v PX 1");
+    c.until("a pass", |c| c.run("DBSIZE").int() == 3);
+    assert!(c.info("db0").contains("avg_ttl="), "{}", c.info("db0"));
 }

@@ -113,6 +113,12 @@ pub fn total_memory() -> usize {
     kib_of("/proc/meminfo", "MemTotal:")
 }
 
+/// Whether so many bytes are more than the machine has, so that asking for them would end the process. What any machine has is
+/// not looked up.
+pub fn exceeds_memory(bytes: usize) -> bool {
+    bytes > 1 << 29 && matches!(total_memory(), total if total > 0 && bytes > total)
+}
+
 /// The line of a /proc file that starts with `name` holds a number of KiB: that in bytes.
 fn kib_of(path: &str, name: &str) -> usize {
     let Ok(text) = std::fs::read_to_string(path) else { return 0 };

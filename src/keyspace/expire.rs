@@ -73,7 +73,7 @@ pub fn pass(
                         }
                         if let Ok(left @ 1..) = u64::try_from(e.expiry() - now) {
                             done.alive += 1;
-                            done.ttl_ms += left;
+                            done.ttl_ms = done.ttl_ms.saturating_add(left);
                         }
                         if e.has_volatile_fields() {
                             hashes.push(e.key().to_vec());

@@ -121,7 +121,7 @@ fn pack(s: Stack) -> Returns {
             b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' => {
                 let n = s.check_number(arg)?;
                 arg += 1;
-                let value = if n < 0.0 { n as i64 as u64 } else { n as u64 };
+                let value = word_of(n);
                 let mut word = [0; MAX_INTEGER];
                 word[..8].copy_from_slice(&value.to_le_bytes());
                 f.put(&word[..size], &mut out);
@@ -254,4 +254,24 @@ fn size(s: Stack) -> Returns {
     }
     s.push_number(pos as f64);
     Ok(1)
+}
+
+/// A number as 64 bits. What does not fit becomes what an x86 processor, and so Redis on it, makes of it.
+fn word_of(n: f64) -> u64 {
+    const HALF: f64 = (1u64 << 63) as f64;
+    let truncated = |n: f64| if (-HALF..HALF).contains(&n) { n as i64 } else { i64::MIN };
+    if n >= HALF { truncated(n - HALF) as u64 ^ (1 << 63) } else { truncated(n) as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word_of;
+
+    /// Infinity was packed as the greatest number.
+    #[test]
+    fn numbers_beyond_64_bits_are_packed_as_redis_packs_them() {
+        assert_eq!([2.9, -2.9, 1e19].map(word_of), [2, -2i64 as u64, 10_000_000_000_000_000_000]);
+        assert_eq!([f64::INFINITY, 1e300].map(word_of), [0, 0]);
+        assert_eq!([f64::NAN, f64::NEG_INFINITY, -1e300].map(word_of), [1 << 63; 3]);
+    }
 }

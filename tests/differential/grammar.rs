@@ -22,6 +22,21 @@ pub struct Grammar {
 
 const LINES: &str = include_str!("commands.txt");
 
+/// A string, a number, a list, sets, a hash, a sorted set and a stream.
+const DUMPS: &[&[u8]] = &[
+    b"\x00\x05hello\x0a\x00cr\xdfve4 \x0a",
+    b"\x00\xc0\x0c\x0a\x00<*\xf8Q\x5c\x04\xbc\xd5",
+    b"\x12\x01\x02\xc3\x15@U\x0dU\x00\x00\x00\x03\x00\x81a\x02\x01\x01\xe0Fx\xe0<\x00\x01H\xff\x0a\x00V_\x7fM\x8e\xb2\x06\x8b",
+    b"\x0b\x0c\x02\x00\x00\x00\x02\x00\x00\x00\x01\x00\x02\x00\x0a\x00oy8\xb14\xeb .",
+    b"\x10\x0d\x0d\x00\x00\x00\x02\x00\x81f\x02\x81v\x02\xff\x0a\x00 \xf1=D#T\x08\x9d",
+    b"\x11\x0f\x0f\x00\x00\x00\x02\x00\x81m\x02\x831.5\x04\xff\x0a\x00I\xd9\x87`x%N\x8a",
+    b"\x13\x01\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x1d\x1d\x00\x00\x00\x0a\x00\x01\x01\x00\x01\x01\x01\x81f\x02\x00\
+      \x01\x02\x01\x00\x01\x00\x01\x81v\x02\x04\x01\xff\x01\x01\x01\x01\x01\x00\x00\x01\x00\x0a\x00\xffU\xabbj\xc05\xdb",
+];
+
+/// Commands that pick at random if their last argument is left out.
+const NOT_CUT: &[&[u8]] = &[b"SPOP"];
+
 impl Grammar {
     pub fn new() -> Grammar {
         let lines = LINES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -49,6 +64,14 @@ impl Grammar {
         out
     }
 
+    /// The names of the commands that it has.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.lines.iter().map(|line| match line.first() {
+            Some(Part::Word(name)) => name.to_ascii_lowercase(),
+            other => panic!("a line begins with {other:?}"),
+        })
+    }
+
     /// A random command.
     fn command(&self, rng: &mut Rng) -> Vec<Vec<u8>> {
         let line = &self.lines[rng.below(self.lines.len() as u64) as usize];
@@ -58,7 +81,7 @@ impl Grammar {
         // (Of ZRANK one more is an option that Redis 7.0 lacks.)
         if rng.below(200) == 0 && !out[0].ends_with(b"RANK") {
             out.push(b"extra".to_vec());
-        } else if rng.below(200) == 0 && out.len() > 1 {
+        } else if rng.below(200) == 0 && out.len() > 1 && !NOT_CUT.contains(&&out[0][..]) {
             out.pop();
         }
         // Commands in any case.
@@ -276,6 +299,22 @@ fn argument(kind: &str, rng: &mut Rng) -> Vec<u8> {
             _ => (4_000_000_000_000 + rng.below(1000)).to_string().into_bytes(),
         },
         "pattern" => pick(rng, &["*", "s*", "?1", "[hz]*", "[^s]?", "\\s1", "nothing", "*[1-3]"]),
+        // Where SORT finds weights, as strings and in hashes.
+        "kw" => format!("w{}", rng.below(20)).into_bytes(),
+        "weight" => pick(rng, &["w*", "w*", "w*->a", "w*->", "nothing*", "*", "#"]),
+        // Payloads that redis-server 7.0 made of a small value each, and broken ones.
+        "dump" => {
+            let mut dump = DUMPS[rng.below(DUMPS.len() as u64) as usize].to_vec();
+            match rng.below(12) {
+                0 => {
+                    let at = rng.below(dump.len() as u64) as usize;
+                    dump[at] ^= 1 << rng.below(8);
+                }
+                1 => dump.truncate(rng.below(dump.len() as u64) as usize),
+                _ => {}
+            }
+            dump
+        }
         "db" => pick(rng, &["0", "0", "0", "1", "16", "-1", "x"]),
         other => panic!("no argument is called {other}"),
     }

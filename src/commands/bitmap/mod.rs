@@ -6,7 +6,7 @@ pub mod bitop;
 pub mod count;
 
 use super::{Command, Ctx};
-use crate::base::num;
+use crate::base::{num, os};
 use crate::keyspace::{Ttl, Value};
 use crate::resp::Error;
 
@@ -30,7 +30,7 @@ fn offset(cx: &Ctx<'_>, arg: &[u8], width: Option<u32>) -> Result<u64, Error> {
     };
     let n = n.and_then(|n| u64::try_from(n).ok()).ok_or_else(bad)?;
     let trusted = cx.session.internal || cx.session.primary || cx.session.replaying;
-    if !trusted && n >> 3 >= cx.config().proto_max_bulk_len() as u64 {
+    if !trusted && n >> 3 >= cx.config().proto_max_bulk_len() as u64 || os::exceeds_memory((n >> 3) as usize) {
         return Err(bad());
     }
     Ok(n)

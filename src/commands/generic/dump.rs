@@ -2,6 +2,8 @@
 //!
 //! A payload is the value in RDB form, two bytes of version, and a CRC-64 of all before it, little endian.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx, Server};
 use super::deleted;
@@ -70,18 +72,20 @@ pub fn sealed(mut bytes: Vec<u8>, version: u16) -> Vec<u8> {
     bytes
 }
 
-/// What a payload carries, if version and checksum are right.
-pub fn body(payload: &[u8]) -> Option<&[u8]> {
+/// What a payload carries, if version and checksum are right, or the version is and the checksum may be `any`.
+pub fn body(payload: &[u8], any: bool) -> Option<&[u8]> {
     let (rest, crc) = payload.split_last_chunk::<8>()?;
     let (body, version) = rest.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);
     let crc = u64::from_le_bytes(*crc);
-    (version <= NEWEST && !FOREIGN.contains(&version) && (crc == 0 || crc == crc64::crc64(rest))).then_some(body)
+    let right = any || crc == 0 || crc == crc64::crc64(rest);
+    (version <= NEWEST && !FOREIGN.contains(&version) && right).then_some(body)
 }
 
 /// The value that a payload holds.
 fn unpack(server: &Server, payload: &[u8]) -> Result<Value, Error> {
-    let body = body(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let any = server.switches.skip_checksum.load(Relaxed);
+    let body = body(payload, any).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
     let mut reader = rdb::Reader::new(body);
     let limits = server.limits();
     let value = reader.byte().and_then(|what| rdb::read_value(what, &mut reader, &limits, clock::now_ms()));

@@ -184,14 +184,19 @@ fn follow(cx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The elements in the order they are stored; a sorted set's by score, from the end if `desc`. And whether they are a
-/// set's.
+/// The elements in the order they are stored; a sorted set's by score. A list and a sorted set from the end if `desc`. And
+/// whether they are a set's.
 fn elements(cx: &mut Ctx<'_>, key: &[u8], desc: bool) -> Result<(Vec<Vec<u8>>, bool), Error> {
     let mut list = Vec::new();
     let mut is_set = false;
     match cx.db.read(key).map(|e| e.view()) {
         None => {}
-        Some(View::List(l)) => l.for_each(|e| list.push(e.to_vec())),
+        Some(View::List(l)) => {
+            l.for_each(|e| list.push(e.to_vec()));
+            if desc {
+                list.reverse();
+            }
+        }
         Some(View::Set(s)) => {
             is_set = true;
             s.for_each(|e| list.push(e.to_vec()));

@@ -68,9 +68,14 @@ fn wait_move(cx: &mut Ctx<'_>, args: &[&[u8]], from: End, to: End, timeout: i64,
             }
             Ok(())
         }
-        Ok(None) => cx.block(&args[1..2], timeout, NullKind::Bulk),
+        // Where nobody can wait the reply is that of LMOVE; a wait ends like those of other commands.
+        Ok(None) if cx.session.deny_blocking && !cx.session.serving => {
+            cx.out.null();
+            Ok(())
+        }
+        Ok(None) => cx.block(&args[1..2], timeout, NullKind::Array),
         // Who waits for a list does not hear of other types that come by.
-        Err(_) if cx.session.serving => cx.block(&args[1..2], timeout, NullKind::Bulk),
+        Err(_) if cx.session.serving => cx.block(&args[1..2], timeout, NullKind::Array),
         Err(e) => Err(e),
     }
 }

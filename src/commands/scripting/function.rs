@@ -261,7 +261,7 @@ static RESTORE: Command = prepared(
 /// The libraries of a payload; `bounded` in the time that their code may take.
 fn libraries_of(text: &[u8], bounded: bool) -> Result<Vec<Library>, Error> {
     let bad = || Error::general(b"DUMP payload version or checksum are wrong");
-    let body = payload::body(text).ok_or_else(bad)?;
+    let body = payload::body(text, false).ok_or_else(bad)?;
     let mut r = rdb::Reader::new(body);
     let mut found = Vec::new();
     while !r.rest().is_empty() {

@@ -5,7 +5,7 @@ use crate::base::glob;
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, Entry, Lookup, help};
 use crate::resp::{Error, Out};
-use crate::spec::{Begin, CATEGORIES, Find, Flags, Group, KeyFlags, KeySpec, Meta};
+use crate::spec::{Begin, CATEGORIES, Find, Flags, Group, KeyFlags, KeySpec, Meta, extract};
 
 const OPEN: Flags = Flags::LOADING.or(Flags::STALE);
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
@@ -236,14 +236,23 @@ static GETKEYSANDFLAGS: Command = Command::new(
 fn keys_of<'a>(cx: &Ctx<'_>, args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], KeyFlags)>, Error> {
     let entry = cx.server.lookup.resolve(args).ok_or(Error::new("ERR Invalid command specified"))?;
     let meta = &entry.command.meta;
-    if meta.keys.is_empty() {
+    if args.len() > 1 && !cx.server.lookup.subs(entry).is_empty() {
+        return Err(Error::new("ERR Invalid command specified"));
+    }
+    if meta.getkeys.is_none() && meta.keys.iter().all(|spec| spec.flags.has(KeyFlags::NOT_KEY)) {
         return Err(Error::new("ERR The command has no key arguments"));
     }
     if !meta.arity_fits(args.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));
     }
-    let keys = meta.keys_of(args).ok_or(Error::new("ERR Invalid arguments specified for command"))?;
-    if keys.is_empty() && !meta.flags.has(Flags::NO_MANDATORY_KEYS) {
+    // Where keys are optional, a wrong number of them is none.
+    let keys = meta.keys_of(args).unwrap_or_default();
+    // A count of keys that is 0 is as wrong as one that is too great.
+    let none = |spec: &KeySpec| {
+        matches!(spec.find, Find::Count { .. })
+            && extract(std::slice::from_ref(spec), args).is_none_or(|k| k.is_empty())
+    };
+    if (keys.is_empty() || meta.keys.iter().any(none)) && !meta.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Error::new("ERR Invalid arguments specified for command"));
     }
     Ok(keys.iter().map(|key| (args[key.index], key.flags)).collect())

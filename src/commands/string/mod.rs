@@ -9,6 +9,7 @@ pub mod range;
 pub mod set;
 
 use super::{Command, Ctx};
+use crate::base::os;
 use crate::keyspace::EntryRef;
 use crate::keyspace::Text;
 use crate::resp::{Error, Out};
@@ -67,11 +68,11 @@ fn reply_entry(out: &mut Out, e: EntryRef<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A string may not grow beyond `proto-max-bulk-len`.
+/// A string may not grow beyond `proto-max-bulk-len`, whatever that is beyond the machine's memory.
 fn check_length(cx: &Ctx<'_>, len: usize, add: usize) -> Result<(), Error> {
     let max = cx.config().proto_max_bulk_len();
     match len.checked_add(add) {
-        Some(total) if total <= max || cx.session.internal => Ok(()),
+        Some(total) if (total <= max || cx.session.internal) && !os::exceeds_memory(total) => Ok(()),
         _ => Err(Error::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
     }
 }

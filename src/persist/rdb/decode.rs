@@ -327,7 +327,9 @@ fn quicklist(r: &mut Reader<'_>, limits: &Limits) -> Result<Value> {
     let mut list = Quicklist::new();
     for _ in 0..n {
         match r.plain_len()? {
-            1 => list.push_plain_node(&r.string()?),
+            1 => list.push_plain_node(
+                Some(r.string()?).filter(|text| !text.is_empty()).ok_or(BadPayload::Malformed)?.as_ref(),
+            ),
             2 => {
                 let lp = Listpack::from_bytes(&r.string()?)?;
                 if !lp.is_empty() {

@@ -34,16 +34,22 @@ impl<'a> Bytes<'a> {
 pub fn ziplist(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut b = Bytes(bytes);
     let total = u32::from_le_bytes(b.array()?) as usize;
-    let (_tail, count) = (b.take(4)?, u16::from_le_bytes(b.array()?));
+    let (tail, count) = (u32::from_le_bytes(b.array()?) as usize, u16::from_le_bytes(b.array()?));
     if total != bytes.len() {
         return Err(BadPayload::Malformed);
     }
     let mut all = Vec::new();
+    // Where the last entry began, and how long it was, with all that belongs to it.
+    let (mut begin, mut before) = (bytes.len() - b.0.len(), 0);
     loop {
-        match b.byte()? {
+        let at = bytes.len() - b.0.len();
+        let told = match b.byte()? {
             0xff => break,
-            0xfe => drop(b.take(4)?),
-            _ => {}
+            0xfe => u32::from_le_bytes(b.array()?) as usize,
+            n => usize::from(n),
+        };
+        if told != before {
+            return Err(BadPayload::Malformed);
         }
         let number = |n: i64| itoa::Buffer::new().format(n).as_bytes().to_vec();
         let first = b.byte()?;
@@ -68,6 +74,10 @@ pub fn ziplist(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
             0xf1..=0xfd => number(i64::from(first & 15) - 1),
             _ => return Err(BadPayload::Malformed),
         });
+        (begin, before) = (at, bytes.len() - b.0.len() - at);
+    }
+    if tail != begin {
+        return Err(BadPayload::Malformed);
     }
     // The count is not kept above 65,534.
     if !b.0.is_empty() || count != u16::MAX && usize::from(count) != all.len() {
@@ -123,8 +133,12 @@ mod tests {
         bytes.push(0xff);
         let texts: Vec<String> = ziplist(&bytes).unwrap().into_iter().map(|e| String::from_utf8(e).unwrap()).collect();
         assert_eq!(texts, ["2", "5", "hello", "-1", "1000"]);
-        bytes[8] = 4;
-        assert_eq!(ziplist(&bytes), Err(BadPayload::Malformed));
+        // A count, the place of the last entry, the length of one before that are not so.
+        for (at, wrong) in [(8, 4), (4, 23), (12, 3), (24, 6)] {
+            let mut bad = bytes.clone();
+            bad[at] = wrong;
+            assert_eq!(ziplist(&bad), Err(BadPayload::Malformed), "{at}");
+        }
     }
 
     #[test]

@@ -115,8 +115,9 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
         (b"replybuffer", [what, value]) if is(what, "resizing") => {
             switches.reply_resizing.store(on(value), Relaxed);
         }
-        // Tables grow as they are used and checksums are always looked at; tests that set these lose nothing.
-        (b"dict-resizing" | b"set-skip-checksum-validation", [_]) => {}
+        (b"set-skip-checksum-validation", [value]) => switches.skip_checksum.store(on(value), Relaxed),
+        // Tables grow as they are used; tests that set this lose nothing.
+        (b"dict-resizing", [_]) => {}
         _ => return Err(Error::subcommand("debug", name)),
     }
     cx.out.ok();
@@ -204,6 +205,8 @@ const HELP: &[&str] = &[
     "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
     "REPLYBUFFER RESIZING <0|1>",
     "    Enable or disable the shrinking of reply buffers.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Let RESTORE take payloads whose checksum is wrong.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed. Setting it to 1 reenables it.",

@@ -20,6 +20,8 @@ pub struct Switches {
     pub reply_resizing: AtomicBool,
     /// Scripts may call every command.
     pub allow_all_in_scripts: AtomicBool,
+    /// RESTORE takes payloads whose checksum is wrong.
+    pub skip_checksum: AtomicBool,
     /// Packets of the cluster bus of this type are dropped when they come; -1: none.
     pub dropped_packets: AtomicI64,
     /// The link over which a dropped packet came is closed.
@@ -35,6 +37,7 @@ impl Default for Switches {
             reply_peak_reset_ms: AtomicI64::new(PEAK_RESET_MS),
             reply_resizing: AtomicBool::new(true),
             allow_all_in_scripts: AtomicBool::new(false),
+            skip_checksum: AtomicBool::new(false),
             dropped_packets: AtomicI64::new(-1),
             close_on_drop: AtomicBool::new(false),
         }
