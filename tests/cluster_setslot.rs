@@ -129,3 +129,17 @@ fn redis_cli_can_take_the_last_slots_from_a_shard_with_a_replica() {
     }
     replicas_are_linked(&all);
 }
+
+/// The thread that had waited for replicas once went on with the settings of then.
+#[test]
+fn a_setting_holds_for_the_next_setslot() {
+    let nodes = cluster(3);
+    let (slot, target) = (key_slot(b"aga"), nodes[1].id());
+    let migrate = || assert_eq!(nodes[0].run(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}")), "OK");
+    migrate();
+    assert_eq!(nodes[0].run("CONFIG SET slowlog-log-slower-than 0"), "OK");
+    migrate();
+    let log = nodes[0].server.connect().run("SLOWLOG GET -1");
+    let logged = |entry: &support::Value| entry.items()[3].texts()[..2] == ["CLUSTER", "SETSLOT"];
+    assert!(log.items().iter().any(logged), "{log:?}");
+}

@@ -15,7 +15,7 @@ import threading
 import time
 
 from failoverbench import Client, crc16, encode, free_ports, until
-from reshardbench import cluster
+from reshardbench import at_once, cluster
 
 KEY = "big"
 SLOT = crc16(KEY.encode()) % 16384
@@ -79,20 +79,6 @@ def migrate(ports):
         raise SystemExit(reply)
 
 
-def migrate_slot(ports):
-    source, target = Client(ports[0], 600), Client(ports[1])
-    if source("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", SLOT, SLOT, "NODE", target("CLUSTER", "MYID")) != b"+OK":
-        raise SystemExit("MIGRATESLOTS was refused")
-    while True:
-        row = source("CLUSTER", "GETSLOTMIGRATIONS")[0]
-        state = dict(zip(row[::2], row[1::2]))[b"state"]
-        if state == b"success":
-            return
-        if state in (b"failed", b"cancelled"):
-            raise SystemExit(f"the migration {state}: {row}")
-        time.sleep(0.01)
-
-
 def run(name, program, kind, args):
     directory = tempfile.mkdtemp(prefix="bigkey-")
     ports = free_ports(2, 19700)
@@ -109,7 +95,10 @@ def run(name, program, kind, args):
         for o in others:
             o.slowest = 0
         start = time.monotonic()
-        (migrate_slot if args.slots else migrate)(ports)
+        if args.slots:
+            at_once(ports, SLOT, SLOT)
+        else:
+            migrate(ports)
         seconds = time.monotonic() - start
         time.sleep(0.5)
         for o in others:

@@ -99,10 +99,10 @@ def cluster(program, directory, ports):
     return nodes
 
 
-def at_once(ports):
+def at_once(ports, first=0, last=16383):
     source, target = Client(ports[0], 600), Client(ports[1])
     node = target("CLUSTER", "MYID")
-    if source("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 0, 16383, "NODE", node) != b"+OK":
+    if source("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", node) != b"+OK":
         raise SystemExit("MIGRATESLOTS was refused")
     while True:
         row = source("CLUSTER", "GETSLOTMIGRATIONS")[0]

@@ -98,6 +98,8 @@ fn serve(first: Task) {
 impl Worker {
     fn run_job(&mut self, task: Task) {
         let Task { server, job, waiter, client } = task;
+        // Settings may have changed since the job before.
+        self.refresh();
         let (start, mut out) = (clock::mono_ns(), reply_to(&waiter));
         let result = (job.0)(&mut Desk { worker: self, db: waiter.db }, &mut out);
         let failed = result.is_err();

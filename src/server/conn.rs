@@ -323,16 +323,15 @@ impl Conn {
         if let Halt::Stack(rest) = halt {
             halt = apart(self.server, exec, &mut self.session, bytes, &mut self.decode, out, rest).await;
         }
+        if let Halt::Prepare(Rest { done, .. }) = halt {
+            // It is prepared from the connection's own buffer.
+            halt = Halt::Left { done, paused: false };
+        }
         match halt {
-            Halt::Stack(_) | Halt::Clean => self.decode.reset(),
+            Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
                 self.buf.extend_from_slice(&bytes[self.decode.frame..]);
                 self.decode.shift();
-            }
-            Halt::Prepare(Rest { done, .. }) => {
-                // It is prepared from the connection's own buffer.
-                self.buf = self.decode.unread(bytes, done);
-                self.pending = true;
             }
             Halt::Left { done, paused } => {
                 self.buf = self.decode.unread(bytes, done);

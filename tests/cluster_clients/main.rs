@@ -10,13 +10,12 @@ mod client;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use dunlin::base::clock;
-use support::PATIENCE;
 use support::cluster::{Node, agree, cli, leads, picture, replicas_are_linked, wait};
+use support::{PATIENCE, node_clients, redis_py, script, workplace};
 
 /// Writes, reads, pipelines, scans and messages.
 type Progress = [u64; 5];
@@ -147,57 +146,16 @@ fn changes(command: impl FnOnce(u16) -> Command) {
     client.wait_for("done");
 }
 
-/// A directory that `fill` has put packages into; nothing where it could not. Tests that run at the same time wait for each
-/// other.
-fn packages(name: &str, fill: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&dir).unwrap();
-    let lock = std::fs::File::create(dir.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let ready = dir.join("ready");
-    if !ready.exists() {
-        if !fill(&dir) {
-            eprintln!("SKIP: the packages of {name} are not to be had");
-            return None;
-        }
-        std::fs::write(ready, "").unwrap();
-    }
-    Some(dir)
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// A script with a port for its argument.
-fn script(program: &Path, dir: &Path, name: &str, port: u16) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster_clients").join(name);
-    // Node looks for packages from where the script is.
-    let here = dir.join(format!("cluster_{name}"));
-    std::fs::copy(path, &here).unwrap();
-    let mut command = Command::new(program);
-    command.arg(here).arg(port.to_string());
-    command
-}
-
 #[test]
 fn redis_py_cluster_goes_through_a_reshard_and_failovers() {
-    let fill = |dir: &Path| {
-        succeeds(Command::new("python3").args(["-m", "venv"]).arg(dir))
-            && succeeds(Command::new(dir.join("bin/python")).args(["-m", "pip", "install", "-q", "redis==8.*"]))
-    };
-    let Some(dir) = packages("pip-clients", fill) else { return };
-    changes(|port| script(&dir.join("bin/python"), &dir, "redis_py.py", port));
+    let Some(python) = redis_py() else { return };
+    changes(|port| script(&python, &workplace(), "cluster_clients/redis_py.py", port));
 }
 
 #[test]
 fn ioredis_cluster_goes_through_a_reshard_and_failovers() {
-    let fill = |dir: &Path| {
-        let options = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
-        succeeds(Command::new("npm").args(options).arg(dir).args(["ioredis@6", "redis@6"]))
-    };
-    let Some(dir) = packages("npm-clients", fill) else { return };
-    changes(|port| script(Path::new("node"), &dir, "ioredis.js", port));
+    let Some(dir) = node_clients() else { return };
+    changes(|port| script("node", &dir, "cluster_clients/ioredis.js", port));
 }
 
 /// The client is this program once more: see [`client::work`].

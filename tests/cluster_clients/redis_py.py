@@ -15,7 +15,8 @@ KINDS = ["writes", "reads", "pipelines", "scans", "messages"]
 FIXED = 300
 done = dict.fromkeys(KINDS, 0)
 written = {}
-held, stopped = threading.Event(), threading.Event()
+going, stopped = threading.Event(), threading.Event()
+going.set()
 writers = threading.Semaphore(0)
 
 
@@ -26,13 +27,16 @@ def connect():
     return RedisCluster(startup_nodes=nodes, retry=retry, decode_responses=True, socket_timeout=5)
 
 
+def pause_if_held():
+    if not going.is_set():
+        writers.release()
+        going.wait()
+
+
 def writer(number):
     r, n = connect(), 0
     while not stopped.is_set():
-        if held.is_set():
-            writers.release()
-            while held.is_set():
-                time.sleep(0.01)
+        pause_if_held()
         n += 1
         key = f"write:{number}:{n % 200}"
         assert r.set(key, n)
@@ -43,10 +47,7 @@ def writer(number):
 def pipeliner():
     r, n = connect(), 0
     while not stopped.is_set():
-        if held.is_set():
-            writers.release()
-            while held.is_set():
-                time.sleep(0.01)
+        pause_if_held()
         n += 1
         keys = [f"pipe:{(n * 20 + i) % 400}" for i in range(20)]
         pipe = r.pipeline()
@@ -123,12 +124,12 @@ guarded(tell)
 for line in sys.stdin:
     order = line.strip()
     if order == "hold":
-        held.set()
+        going.clear()
         for _ in busy:
             writers.acquire()
         print("held", flush=True)
     elif order == "go":
-        held.clear()
+        going.set()
     elif order == "stop":
         break
 stopped.set()

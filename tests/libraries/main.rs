@@ -6,79 +6,38 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
-use support::Server;
+use support::{Server, node_clients, redis_py, script, workplace};
 
 const CODE: &str = "#!lua name=lib\nserver.register_function('twice', function(k, a) return a[1] * 2 end)";
 const LUA: &str = "return redis.call('incrby', KEYS[1], ARGV[1])";
 
-/// A directory that `fill` has put packages into; nothing where it could not. Tests that run at the same time wait for each
-/// other.
-fn packages(name: &str, fill: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&dir).unwrap();
-    let lock = std::fs::File::create(dir.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let ready = dir.join("ready");
-    if !ready.exists() {
-        if !fill(&dir) {
-            eprintln!("SKIP: the packages of {name} are not to be had");
-            return None;
-        }
-        std::fs::write(ready, "").unwrap();
-    }
-    Some(dir)
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.status().is_ok_and(|status| status.success())
-}
-
 /// Runs a script with the port of a new server for its argument. It prints "done" in the end.
-fn run(program: impl AsRef<std::ffi::OsStr>, dir: &Path, script: &str) {
+fn run(program: impl AsRef<std::ffi::OsStr>, dir: &Path, name: &str) {
     let server = Server::start(&[]);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/libraries").join(script);
-    let (here, port) = (dir.join(script), server.port.to_string());
-    // Node looks for packages from where the script is.
-    std::fs::copy(path, &here).unwrap();
-    let out = Command::new(program).arg(here).arg(port).output().unwrap();
+    let out = script(program, dir, &format!("libraries/{name}"), server.port).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     assert!(out.status.success() && text(&out.stdout) == "done", "{}\n{}", text(&out.stdout), text(&out.stderr));
 }
 
-fn npm(dir: &Path) -> bool {
-    let packages = ["ioredis@6", "redis@6"];
-    succeeds(
-        Command::new("npm")
-            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-            .arg(dir)
-            .args(packages),
-    )
-}
-
 #[test]
 fn ioredis() {
-    let Some(dir) = packages("npm-clients", npm) else { return };
+    let Some(dir) = node_clients() else { return };
     run("node", &dir, "ioredis.js");
 }
 
 #[test]
 fn node_redis() {
-    let Some(dir) = packages("npm-clients", npm) else { return };
+    let Some(dir) = node_clients() else { return };
     run("node", &dir, "node_redis.js");
 }
 
 #[test]
 fn redis_py_synchronous_and_with_asyncio() {
-    let fill = |dir: &Path| {
-        succeeds(Command::new("python3").args(["-m", "venv"]).arg(dir))
-            && succeeds(Command::new(dir.join("bin/python")).args(["-m", "pip", "install", "-q", "redis==8.*"]))
-    };
-    let Some(dir) = packages("pip-clients", fill) else { return };
-    run(dir.join("bin/python"), &dir, "redis_py.py");
+    let Some(python) = redis_py() else { return };
+    run(python, &workplace(), "redis_py.py");
 }
 
 /// Runs a client's part, which must not take for ever.

@@ -6,6 +6,7 @@ pub mod nodes;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -355,23 +356,52 @@ impl Conn {
     }
 }
 
-/// A Python with redis-py, in a virtual environment that is made once. Nothing, and a word about it, where it is not to be had.
-pub fn redis_py() -> Option<std::path::PathBuf> {
-    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-py");
-    let python = target.join("bin/python");
-    // Tests that need it at the same time wait for each other.
-    let lock = std::fs::File::create(target.with_extension("lock")).unwrap();
+/// A directory of this build that `fill` has put packages into; nothing, and a word about it, where it could not. It is made
+/// once: tests that want it at the same time wait for each other.
+fn packages(name: &str, fill: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    let lock = std::fs::File::create(dir.join("lock")).unwrap();
     lock.lock().unwrap();
-    if !target.join("ready").exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&target).status().is_ok_and(|s| s.success());
-        let pip = |()| Command::new(&python).args(["-m", "pip", "install", "-q", "redis"]).status();
-        if !made || !pip(()).is_ok_and(|s| s.success()) {
-            eprintln!("python3 with venv, or redis-py, is not to be had: passed over");
+    let ready = dir.join("ready");
+    if !ready.exists() {
+        if !fill(&dir) {
+            eprintln!("SKIP: the packages of {name} are not to be had");
             return None;
         }
-        std::fs::write(target.join("ready"), "").unwrap();
+        std::fs::write(ready, "").unwrap();
     }
-    Some(python)
+    Some(dir)
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A Python with redis-py.
+pub fn redis_py() -> Option<PathBuf> {
+    let python = |dir: &Path| dir.join("bin/python");
+    let dir = packages("pip-clients", |dir| {
+        succeeds(Command::new("python3").args(["-m", "venv"]).arg(dir))
+            && succeeds(Command::new(python(dir)).args(["-m", "pip", "install", "-q", "redis==8.*"]))
+    })?;
+    Some(python(&dir))
+}
+
+/// A directory in which Node finds ioredis and node-redis.
+pub fn node_clients() -> Option<PathBuf> {
+    let options = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
+    packages("npm-clients", |dir| succeeds(Command::new("npm").args(options).arg(dir).args(["ioredis@6", "redis@6"])))
+}
+
+/// A script of `tests/` with a port for its argument, copied into `dir`: Node looks for packages from where a script is.
+pub fn script(program: impl AsRef<std::ffi::OsStr>, dir: &Path, name: &str, port: u16) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let here = dir.join(name.replace('/', "_"));
+    std::fs::copy(path, &here).unwrap();
+    let mut command = Command::new(program);
+    command.arg(here).arg(port.to_string());
+    command
 }
 
 /// A directory that is removed in the end.

@@ -8,11 +8,6 @@ use crate::commands::{CmdResult, Command, Ctx};
 use crate::resp::Error;
 use crate::spec::{CATEGORIES, Group, Meta};
 
-/// The error for a number of arguments that a subcommand does not take, though its arity does.
-fn wrong(sub: &[u8]) -> Error {
-    Error::usage("ACL", sub)
-}
-
 /// <https://valkey.io/commands/acl-cat/>
 pub(super) static CAT: Command = Command::new(
     Meta::new("acl|cat", -2, OPEN, Group::Server).doc(
@@ -31,7 +26,7 @@ fn cat(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             let unknown = || Error::owned([b"ERR Unknown category '", shown, b"'"].concat());
             cx.server.acl.table.names_of(category(name).ok_or_else(unknown)?)
         }
-        _ => return Err(wrong(args[1])),
+        _ => return Err(Error::usage("ACL", args[1])),
     };
     cx.out.array(names.len());
     names.iter().for_each(|name| cx.out.bulk(name.as_bytes()));
@@ -83,7 +78,7 @@ fn genpass(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let bits = match &args[2..] {
         [] => 256,
         [bits] => int(bits)?,
-        _ => return Err(wrong(args[1])),
+        _ => return Err(Error::usage("ACL", args[1])),
     };
     if !(1..=MAX_BITS).contains(&bits) {
         return Err(Error::owned(format!(

@@ -4,7 +4,7 @@ use super::{DISABLED, UNSTEADY, events, keys, meta, setslot};
 use crate::base::clock;
 use crate::base::slot::SLOTS;
 use crate::cluster::core::{self, Keys, Reply};
-use crate::commands::{CmdResult, Command, Ctx, Scope};
+use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
 use crate::resp::Error;
 use crate::spec::Flags;
 
@@ -85,6 +85,20 @@ impl Keys for Counted {
         debug_assert!(self.slot.is_none_or(|counted| counted == slot), "only SETSLOT asks, for its slot");
         self.keys
     }
+}
+
+/// Gives the state machine an order, and carries out what follows from it. No slots are held.
+///
+/// # Errors
+/// The text that the client gets.
+pub fn order(server: &'static Server, command: core::Command, counted: &Counted) -> Result<Reply, Error> {
+    let reply = match server.cluster.core() {
+        Some(mut core) => core.handle_command(clock::steady_ms(), command, counted),
+        None => return Err(DISABLED),
+    };
+    events::carry_out(server);
+    server.cluster.ring();
+    reply.map_err(|e| Error::owned(e.into_owned()))
 }
 
 fn change(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {

@@ -7,6 +7,7 @@ pub mod change;
 pub mod events;
 pub mod keys;
 pub mod look;
+mod replicas;
 mod scan;
 mod setslot;
 mod slot_stats;

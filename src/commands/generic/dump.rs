@@ -8,8 +8,8 @@ use super::super::options::{self, is};
 use super::super::{CmdResult, Command, Ctx, Server};
 use super::deleted;
 use crate::base::{clock, crc64};
-use crate::keyspace::{EntryRef, NO_EXPIRY, Value, access, notify};
-use crate::persist::rdb;
+use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Value, Watch, access, notify};
+use crate::persist::rdb::{self, Steps};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, KeyFlags, KeySpec, Meta};
 
@@ -62,6 +62,25 @@ pub fn payload(e: EntryRef<'_>, compress: bool) -> Vec<u8> {
     let mut w = rdb::Writer::new(compress);
     let version = rdb::write_value(&mut w, e.view());
     sealed(w.bytes, version)
+}
+
+/// What a step of writing out a big value led to.
+pub enum Written {
+    /// There is more.
+    Some,
+    /// That was the last of it. The key has this expiry.
+    All(i64),
+    /// The key was touched since the watch on it began, or is gone: what is written is worth nothing.
+    Touched,
+}
+
+/// Writes some more of a watched key's value. Its slot is held.
+pub fn write_some(steps: &mut Steps, db: &Db<'_>, key: &[u8], watch: &Watch) -> Written {
+    match db.peek(key).filter(|_| !watch.is_touched()) {
+        None => Written::Touched,
+        Some(e) if steps.step(e.view()) => Written::All(e.expiry()),
+        Some(_) => Written::Some,
+    }
 }
 
 /// A payload of this: version and checksum are put behind it.

@@ -89,17 +89,13 @@ static FLUSH: Command =
             [] => {}
             [how] if is(how, "SYNC") || is(how, "ASYNC") => {}
             [_] => return Err(Error::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-            _ => return Err(wrong_number("flush")),
+            _ => return Err(Error::usage("FUNCTION", b"flush")),
         }
         cx.server.libraries.flush();
         cx.db.changed();
         cx.out.ok();
         Ok(())
     });
-
-fn wrong_number(sub: &str) -> Error {
-    Error::usage("FUNCTION", sub.as_bytes())
-}
 
 static HELP: Command = Command::new(
     meta("function|help", 2, Flags::LOADING.or(Flags::STALE), "Returns helpful text about the different subcommands."),
@@ -247,7 +243,7 @@ static RESTORE: Command = prepared(
                     "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
                 ));
             }
-            _ => return Err(wrong_number("restore")),
+            _ => return Err(Error::usage("FUNCTION", b"restore")),
         };
         let found = libraries_of(args[2], !cx.session.internal)?;
         settle(cx)?;

@@ -354,15 +354,9 @@ impl Export {
             }
             clock::pause_us(10 * LOOK_US);
         }
-        if let Some(mut core) = server.cluster.core() {
-            let command = core::Command::ReclaimSlots(transfer.slots.clone());
-            let claimed = core.handle_command(clock::steady_ms(), command, &change::Counted::NOTHING);
-            drop(core);
-            events::carry_out(server);
-            server.cluster.ring();
-            if claimed.is_err() {
-                return Err(Stopped("The slots belong to another node".to_owned()));
-            }
+        let reclaim = core::Command::ReclaimSlots(transfer.slots.clone());
+        if change::order(server, reclaim, &change::Counted::NOTHING).is_err() {
+            return Err(Stopped("The slots belong to another node".to_owned()));
         }
         Err(Stopped("The target did not answer to the hand-over, the slots stay here".to_owned()))
     }

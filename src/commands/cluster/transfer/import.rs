@@ -16,16 +16,15 @@ use crate::base::clock;
 use crate::clients::{Block, Import, Job};
 use crate::cluster::transfers::{Side, Stage, Transfer};
 use crate::cluster::{NodeId, core};
-use crate::commands::cluster::{DISABLED, change, events, keys, view};
+use crate::commands::cluster::change::{Counted, order};
+use crate::commands::cluster::replicas::{self, Wait};
+use crate::commands::cluster::{DISABLED, events, keys, view};
 use crate::commands::{CmdResult, Ctx, Server};
-use crate::keyspace::{LogBuf, Target};
 use crate::resp::Error;
 
 /// For so long replicas may take to catch up before writes are held back, ms, and for what is left then.
 const SETTLE_MS: i64 = 5000;
 const FAILOVER_MS: i64 = 100;
-/// Looks at how far they are come so often, microseconds.
-const LOOK_US: u64 = 200;
 
 /// `CLUSTER SYNCSLOTS ESTABLISH SOURCE id NAME name SLOTSRANGE first last ...`
 pub fn establish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
@@ -87,19 +86,8 @@ fn remove(server: &'static Server, transfer: &Transfer) {
 
 fn tell_replicas(server: &Server, orders: &[Vec<Vec<u8>>]) {
     if server.repl.follow_slots() > 0 {
-        log_for_replicas(server, orders);
+        replicas::log(server, orders);
         server.keyspace.hooks.wake();
-    }
-}
-
-fn log_for_replicas(server: &Server, orders: &[Vec<Vec<u8>>]) {
-    let mut log = LogBuf::default();
-    for order in orders {
-        log.push(0, &order.iter().map(|word| &word[..]).collect::<Vec<_>>(), Target::Replicas);
-        log.close_group();
-    }
-    if !log.is_empty() {
-        server.keyspace.hooks.append(&mut log);
     }
 }
 
@@ -123,7 +111,7 @@ fn end_of(name: NodeId, success: bool) -> [Vec<Vec<u8>>; 1] {
 pub fn tell_new_replicas(server: &Server) {
     let under_way = server.cluster.transfers.all();
     let under_way = under_way.iter().filter(|t| t.side == Side::Import && t.is_open());
-    log_for_replicas(server, &under_way.map(|t| start_of(t)).collect::<Vec<_>>());
+    replicas::log(server, under_way.map(|t| start_of(t)));
 }
 
 /// `CLUSTER SYNCSLOTS FINISH NAME name STATE success|failed`, from this replica's primary.
@@ -181,36 +169,22 @@ fn under_way(cx: &Ctx<'_>, args: &[&[u8]]) -> Result<Arc<Transfer>, Error> {
     import.ok_or(Error::new("ERR No such slot migration on this connection"))
 }
 
-/// Waits, `most` ms, until the replicas that are there have the log up to where it is now. Whether they do.
-fn replicas_follow(server: &Server, most: i64) -> bool {
-    let (offset, start) = (server.repl.log.end(), clock::steady_ms());
-    server.repl.ask();
-    server.keyspace.hooks.wake();
-    loop {
-        if server.repl.have(offset, false) >= server.repl.online() {
-            return true;
-        }
-        if clock::steady_ms() - start >= most || server.is_stopping() {
-            return false;
-        }
-        clock::pause_us(LOOK_US);
-    }
-}
-
-/// Runs `work` on a thread of its own where there are replicas to wait for, and replies OK.
+/// Runs `work` on a thread of its own where there are replicas to wait for, `most` ms, and replies OK. It hears whether they
+/// have all.
 fn after_replicas(
     cx: &mut Ctx<'_>,
     most: i64,
     work: impl FnOnce(bool) -> Result<(), Error> + Send + 'static,
 ) -> CmdResult {
-    let server = cx.server;
-    if server.repl.online() == 0 || cx.session.deny_blocking {
+    let online = cx.server.repl.online();
+    if online == 0 || cx.session.deny_blocking {
         work(true)?;
         cx.out.ok();
         return Ok(());
     }
+    let wait = Wait::begin(cx, online, most);
     let job = Job(Box::new(move |_, out| {
-        work(replicas_follow(server, most))?;
+        work(wait.run().is_ok())?;
         out.ok();
         Ok(())
     }));
@@ -233,9 +207,19 @@ pub fn settle(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
 pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let transfer = under_way(cx, args)?;
     let (server, me) = (cx.server, view(cx)?.myself().id);
+    check_owner(server, &transfer)?;
     let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
     tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
     after_replicas(cx, FAILOVER_MS, move |_| claim(server, &transfer))
+}
+
+/// Whether the slots are still the source's.
+fn check_owner(server: &Server, transfer: &Transfer) -> Result<(), Error> {
+    let view = server.cluster.view().ok_or(DISABLED)?;
+    match transfer.slots.iter().find(|&s| view.owner(s).is_none_or(|owner| owner.id != transfer.source)) {
+        Some(slot) => Err(Error::owned(format!("ERR Slot {slot} does not belong to the source node any more"))),
+        None => Ok(()),
+    }
 }
 
 fn claim(server: &'static Server, transfer: &Transfer) -> Result<(), Error> {
@@ -247,21 +231,12 @@ fn claim(server: &'static Server, transfer: &Transfer) -> Result<(), Error> {
 }
 
 fn try_claim(server: &'static Server, transfer: &Transfer) -> Result<(), Error> {
-    let view = server.cluster.view().ok_or(DISABLED)?;
     // From here on the end of the connection changes nothing.
     if transfer.is_cancelled() || !transfer.set(Stage::HandingOver, "", clock::now_ms()) {
         return Err(Error::new("ERR This slot migration is over"));
     }
-    if let Some(slot) = transfer.slots.iter().find(|&s| view.owner(s).is_none_or(|owner| owner.id != transfer.source)) {
-        return Err(Error::owned(format!("ERR Slot {slot} does not belong to the source node any more")));
-    }
-    let Some(mut core) = server.cluster.core() else { return Err(DISABLED) };
-    let command = core::Command::ClaimSlots(transfer.slots.clone());
-    let claimed = core.handle_command(clock::steady_ms(), command, &change::Counted::NOTHING);
-    drop(core);
-    events::carry_out(server);
-    server.cluster.ring();
-    claimed.map_err(|e| Error::owned(e.into_owned()))?;
+    check_owner(server, transfer)?;
+    order(server, core::Command::ClaimSlots(transfer.slots.clone()), &Counted::NOTHING)?;
     transfer.set(Stage::Success, "", clock::now_ms());
     tell_replicas(server, &end_of(transfer.name, true));
     tracing::info!("Slot migration {}: slots {} belong to this node now", transfer.name, transfer.slots);

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::export::{Export, FLUSH};
 use super::filter::{Outgoing, Place, Stopped};
-use crate::commands::generic::dump::{payload, sealed};
-use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch};
+use crate::commands::generic::dump::{Written, payload, sealed, write_some};
+use crate::keyspace::{Db, NO_EXPIRY, Watch};
 use crate::persist::rdb::{self, Steps};
 
 /// About so many bytes of values are written out under one lock.
@@ -97,11 +97,10 @@ impl Export {
     fn try_write_out(&mut self, place: &Place, at_once: bool) -> Result<bool, Stopped> {
         let (server, compress) = (self.server, self.server.config.rdbcompression());
         let slot = crate::base::slot::key_slot(&place.1);
-        let alive = |e: &EntryRef<'_>, now| !e.is_expired(now);
         let (filter, watch, mut big) = (&mut self.filter, Arc::<Watch>::default(), false);
         let mut steps = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
-            let (offset, now) = (server.repl.log.end(), view.now);
-            match view.peek(&place.1).filter(|e| alive(e, now)) {
+            let offset = server.repl.log.end();
+            match view.peek(&place.1) {
                 Some(e) if !at_once && rdb::is_big(e.view()) => {
                     view.watch(&place.1, &watch);
                     return Some(Steps::new(compress));
@@ -118,28 +117,25 @@ impl Export {
         while let Some(under_way) = &mut steps {
             let checked = self.check();
             let filter = &mut self.filter;
-            // Some(Some): that was the last step, with the key's expiry. Some(None): it was touched.
-            let end = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
-                let (offset, now) = (server.repl.log.end(), view.now);
-                let untouched = !watch.is_touched() && checked.is_ok();
-                let entry = view.peek(&place.1).filter(|e| untouched && alive(e, now));
-                let end = match entry {
-                    None => Some(None),
-                    Some(e) => under_way.step(e.view()).then(|| Some(e.expiry())),
+            let written = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
+                let offset = server.repl.log.end();
+                let written = match checked {
+                    Ok(()) => write_some(under_way, view, &place.1, &watch),
+                    Err(_) => Written::Touched,
                 };
-                if let Some(written) = end {
+                if !matches!(written, Written::Some) {
                     view.unwatch(&place.1, &watch);
-                    if written.is_some() {
-                        filter.captured(place.clone(), offset);
-                    }
                 }
-                end
+                if matches!(written, Written::All(_)) {
+                    filter.captured(place.clone(), offset);
+                }
+                written
             });
             checked?;
-            match end {
-                None => {}
-                Some(None) => return Ok(false),
-                Some(Some(expiry)) => {
+            match written {
+                Written::Some => {}
+                Written::Touched => return Ok(false),
+                Written::All(expiry) => {
                     let (body, version) = steps.take().map(Steps::finish).unwrap_or_default();
                     restore(&mut self.filter.out, place, expiry, &sealed(body, version));
                     big = true;

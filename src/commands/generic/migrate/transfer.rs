@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::deleted_in;
-use super::super::dump::{payload, sealed};
+use super::super::dump::{Written, payload, sealed, write_some};
 use super::target::{Answers, Errand, Failure, Targets};
 use crate::clients::Reach;
 use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch, encode_request};
@@ -167,31 +167,28 @@ fn restore(order: &Order, parcel: &Parcel<'_>, expiry: i64, now: i64, payload: &
 /// Goes on with a value that is written out in steps, to its end. False if it was touched before that, or is gone.
 fn pack_in_steps(reach: &mut dyn Reach, order: &Order, parcel: &mut Parcel<'_>, bytes: &mut Vec<u8>) -> bool {
     let Some(mut steps) = parcel.steps.take() else { return true };
-    // The expiry, and the time then, once all is written.
-    let mut done = None;
     loop {
-        let mut whole = true;
+        let (mut written, mut now) = (Written::Touched, 0);
         reach.with(&[parcel.key], &mut |db, _| {
-            let entry = if parcel.watch.is_touched() { None } else { db.peek(parcel.key) };
-            if let Some(e) = entry {
-                whole = steps.step(e.view());
-                done = whole.then(|| (e.expiry(), db.now));
-            }
-            if whole && (done.is_none() || order.copy) {
+            (written, now) = (write_some(&mut steps, db, parcel.key, &parcel.watch), db.now);
+            let ends = matches!(written, Written::Touched) || matches!(written, Written::All(_)) && order.copy;
+            if ends {
                 db.unwatch(parcel.key, &parcel.watch);
             }
         });
-        if whole {
-            break;
+        match written {
+            Written::Some => {}
+            Written::All(expiry) => {
+                let (body, version) = steps.finish();
+                restore(order, parcel, expiry, now, &sealed(body, version), bytes);
+                return true;
+            }
+            Written::Touched => {
+                *parcel = Parcel::new(parcel.key, parcel.sent_before);
+                return false;
+            }
         }
     }
-    let Some((expiry, now)) = done else {
-        *parcel = Parcel::new(parcel.key, parcel.sent_before);
-        return false;
-    };
-    let (body, version) = steps.finish();
-    restore(order, parcel, expiry, now, &sealed(body, version), bytes);
-    true
 }
 
 /// Begins to write a value out in steps, if it is big.
