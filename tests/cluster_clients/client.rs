@@ -50,6 +50,8 @@ pub fn work(port: u16) {
 async fn connect(port: u16, push: Option<tokio::sync::mpsc::UnboundedSender<redis::PushInfo>>) -> ClusterConnection {
     let mut builder = ClusterClientBuilder::new([format!("redis://127.0.0.1:{port}/?protocol=resp3")])
         .retries(200)
+        // Each wait at random from the least to the most; with a base above 1 the crate overflows at the 60th.
+        .retry_wait_formula(200, 1)
         .min_retry_wait(20)
         .max_retry_wait(200)
         .connection_timeout(Duration::from_secs(2))

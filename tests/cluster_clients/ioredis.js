@@ -46,9 +46,14 @@ async function pipeliner(r) {
     await mayWrite();
     // The keys of a pipeline belong to one node: here they share a slot.
     const keys = [...Array(20).keys()].map((i) => `pipe:{${n % 50}}:${i}`);
-    const pipe = r.pipeline();
-    for (const key of keys) pipe.set(key, n).get(key);
-    for (const [i, [error, reply]] of (await pipe.exec()).entries()) {
+    // A pipeline that was served in part (some of its keys had moved on) is not repeated by ioredis: who uses it does.
+    let replies;
+    do {
+      const pipe = r.pipeline();
+      for (const key of keys) pipe.set(key, n).get(key);
+      replies = await pipe.exec();
+    } while (replies.some(([error]) => error && /^(ASK|MOVED|TRYAGAIN) /.test(error.message)));
+    for (const [i, [error, reply]] of replies.entries()) {
       if (error) throw error;
       assert.strictEqual(reply, i % 2 ? String(n) : "OK");
     }
