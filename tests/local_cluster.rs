@@ -7,24 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use dunlin::base::clock;
-use support::{Conn, PATIENCE, Server, TempDir, dunlin, free_port};
+use support::{Conn, PATIENCE, Server, TempDir, dunlin, free_port, free_ports};
 
 fn wait(what: &str, mut right: impl FnMut() -> bool) {
     let start = clock::mono_ns();
     while !right() {
         assert!(clock::mono_ns() - start < 3 * PATIENCE.as_nanos() as u64, "{what} did not come about");
         clock::pause_us(20_000);
-    }
-}
-
-/// The first of `n` ports that are free, and those of their buses.
-fn free_ports(n: u16) -> u16 {
-    loop {
-        let first = free_port();
-        let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if first < 50_000 && (first..first + n).all(|port| is_free(port) && is_free(port + 10_000)) {
-            return first;
-        }
     }
 }
 
@@ -121,8 +110,8 @@ fn one_command_runs_a_cluster_restarts_what_dies_and_keeps_the_data() {
     for i in 0..100 {
         assert_eq!(cli(port, &["GET", &format!("key:{i}")]), i.to_string());
     }
-    let role = cli(port + 1, &["ROLE"]);
-    assert!(role.starts_with("slave"), "{role}");
+    // It hears of its successor with the first message, which may come after the first node's word that all is in order.
+    wait("a replica", || cli(port + 1, &["ROLE"]).starts_with("slave"));
 
     let said = local.stop();
     assert!(said.contains("Stopping the nodes."), "{said}");

@@ -22,24 +22,32 @@ pub struct Server {
     log: mpsc::Receiver<String>,
 }
 
-/// A port that nobody listens on now, nor on the one 10,000 above it, where the cluster bus is. Both are below those that
-/// the system gives to outgoing connections: one of these took a port between the look and its use. Other tests leave it
-/// alone: a lock on a file of its name is held until this process ends.
+/// A port that nobody listens on: see [`free_ports`].
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of `n` ports that nobody listens on now, nor on those 10,000 above, where cluster buses are. All are below
+/// those that the system gives to outgoing connections: one of these took a port between the look and its use. Other tests
+/// leave them alone, also while nobody listens there: locks on files of their names are held until this process ends.
+pub fn free_ports(n: u16) -> u16 {
     use std::hash::{BuildHasher, RandomState};
     static TAKEN: std::sync::Mutex<Vec<std::fs::File>> = std::sync::Mutex::new(Vec::new());
     let locks = std::env::temp_dir().join("dunlin-test-ports");
     std::fs::create_dir_all(&locks).unwrap();
-    let free = |port: u16| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok();
-    for _ in 0..1000 {
-        let port = 12_000 + (RandomState::new().hash_one(std::process::id()) % 10_000) as u16;
+    let is_free = |port: u16| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok();
+    let take = |port: u16| {
         let lock = std::fs::File::create(locks.join(port.to_string())).unwrap();
-        if lock.try_lock().is_ok() && free(port) && free(port + 10_000) {
-            TAKEN.lock().unwrap().push(lock);
-            return port;
+        (lock.try_lock().is_ok() && is_free(port) && is_free(port + 10_000)).then_some(lock)
+    };
+    for _ in 0..1000 {
+        let first = 12_000 + (RandomState::new().hash_one(std::process::id()) % 10_000) as u16;
+        if let Some(all) = (first..first + n).map(take).collect::<Option<Vec<_>>>() {
+            TAKEN.lock().unwrap().extend(all);
+            return first;
         }
     }
-    panic!("no port is free");
+    panic!("no {n} ports in a row are free");
 }
 
 /// A directory of this process, where servers leave what they leave.
