@@ -110,6 +110,26 @@ fn redis_starts_from_our_directory_and_we_from_its() {
     }
 }
 
+/// A rewrite without a preamble left the functions out.
+#[test]
+fn a_rewrite_keeps_the_functions() {
+    for preamble in ["yes", "no"] {
+        let dir = TempDir::new();
+        let options = [&ON[..], &["--aof-use-rdb-preamble", preamble]].concat();
+        let server = start_in(&dir.0, dunlin(), &options);
+        let mut c = server.connect();
+        let code = b"#!lua name=lib\nserver.register_function('f', function() return 7 end)";
+        assert_eq!(c.command(&[b"FUNCTION", b"LOAD", code]).text(), "lib");
+        c.run("BGREWRITEAOF");
+        c.until("the rewrite", |c| c.info("aof_rewrites") == "1");
+        assert_eq!(c.run("DEBUG LOADAOF").text(), "OK");
+        assert_eq!(c.run("FCALL f 0").int(), 7, "preamble {preamble}");
+        drop(server);
+        let theirs = start_in(&dir.0, redis(), &options);
+        assert_eq!(theirs.connect().run("FUNCTION LIST").items().len(), 1, "preamble {preamble}");
+    }
+}
+
 #[test]
 fn it_can_be_turned_on_and_off_while_clients_write() {
     let dir = TempDir::new();

@@ -258,9 +258,28 @@ fn clients_are_told_while_data_are_loaded() {
     assert_eq!(c.run("GET key:1").text(), "LOADING Redis is loading the dataset in memory");
     assert_eq!(c.info("loading"), "1");
     c.until("the length of the file", |c| c.info("loading_total_bytes").parse::<u64>().unwrap() > 50_000);
+    let loading = "LOADING Redis is loading the dataset in memory";
+    assert_eq!(c.run("CONFIG SET loglevel notice dir /no/such/place").text(), loading);
+    assert_eq!(c.run("CONFIG SET appendonly yes").text(), loading);
     c.run("CONFIG SET key-load-delay 0");
     server.wait_for_log("Ready to accept connections");
     assert_eq!((c.run("DBSIZE").int(), c.info("loading")), (5000, "0".into()));
+}
+
+/// The changes that FLUSHALL itself counts as were left over.
+#[test]
+fn after_flushall_with_save_points_no_change_is_unsaved() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &["--save", "3600 1"]);
+    let mut c = server.connect();
+    for flush in ["FLUSHALL", "FLUSHALL SYNC"] {
+        c.run("MSET a 1 b 2");
+        assert_eq!((c.run(flush).text(), c.info("rdb_changes_since_last_save")), ("OK".into(), "0".into()));
+    }
+    assert_eq!(c.command(&[b"CONFIG", b"SET", b"save", b""]).text(), "OK");
+    c.run("SET a 1");
+    c.run("FLUSHALL");
+    assert_ne!(c.info("rdb_changes_since_last_save"), "0");
 }
 
 #[test]

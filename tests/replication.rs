@@ -446,6 +446,8 @@ fn wait_counts_the_replicas_that_have_a_write() {
     assert_eq!(c.run("WAIT 2 10000").int(), 2);
     assert!(replicas[0].conn().run("WAIT 1 1").text().starts_with("ERR WAIT cannot be used with replica instances"));
     assert_eq!(c.run("WAIT 1 -1").text(), "ERR timeout is negative");
+    // It waited for ever.
+    assert_eq!(c.run("WAIT 3 9223372036854775807").text(), "ERR timeout is out of range");
     assert!(c.run("WAITAOF 1 0 0").text().contains("appendonly is disabled"));
 }
 
@@ -479,6 +481,26 @@ fn a_replica_refuses_writes_and_hides_what_its_primary_has_not_removed_yet() {
     assert_eq!(c.info("master_link_status"), "down");
     assert_eq!(c.run("REPLICAOF NO ONE").text(), "OK");
     assert_eq!(c.run("SET a 1").text(), "OK");
+}
+
+#[test]
+fn a_paused_replica_reads_the_stream_and_applies_it_later() {
+    let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    let (mut p, mut c) = (primary.conn(), replica.conn());
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    p.run("SET a 1");
+    assert_eq!(p.run("WAIT 1 10000").int(), 1);
+    assert_eq!(c.run("CLIENT PAUSE 100000 WRITE").text(), "OK");
+    let before = c.info("slave_repl_offset");
+    p.run("SET a 2");
+    let end = p.info("master_repl_offset");
+    c.until("the bytes", |c| c.info("slave_read_repl_offset") == end);
+    assert_eq!((c.info("slave_repl_offset"), c.run("GET a").text()), (before, "1".into()));
+    assert_eq!(p.run("WAIT 1 50").int(), 0);
+    assert_eq!(c.run("CLIENT UNPAUSE").text(), "OK");
+    c.until("the write", |c| c.run("GET a").text() == "2");
+    assert_in_step(&primary, &replica, "after the pause");
 }
 
 #[test]

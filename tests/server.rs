@@ -291,12 +291,51 @@ fn shutdown_and_signals_end_the_server_cleanly() {
     }
 }
 
+/// A client saw its connection close and could still open another one for a moment.
+#[test]
+fn who_sees_the_server_end_finds_nobody_listening() {
+    for _ in 0..5 {
+        let server = Server::start(&[]);
+        let mut c = server.connect();
+        c.send(&[b"SHUTDOWN", b"NOSAVE"]);
+        assert_eq!(c.try_read(), None);
+        let error = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(server.wait(), Some(0));
+    }
+}
+
+#[test]
+fn the_kernels_score_follows_options_and_role() {
+    let server = Server::start(&["--oom-score-adj-values", "10 20 30"]);
+    let mut c = server.connect();
+    let path = format!("/proc/{}/oom_score_adj", server.pid());
+    let score = || std::fs::read_to_string(&path).unwrap().trim().parse::<i64>().unwrap();
+    let base = score();
+    let mut set = |line: &str| c.run(line).text();
+    assert_eq!((set("CONFIG SET oom-score-adj yes"), score()), ("OK".into(), base + 10));
+    assert_eq!((set("REPLICAOF 127.0.0.1 1"), score()), ("OK".into(), base + 20));
+    assert_eq!((set("REPLICAOF NO ONE"), score()), ("OK".into(), base + 10));
+    assert_eq!((set("CONFIG SET oom-score-adj no"), score()), ("OK".into(), base));
+    assert_eq!((set("CONFIG SET oom-score-adj absolute"), score()), ("OK".into(), 10));
+    drop(server);
+    let server = Server::start(&["--oom-score-adj", "relative"]);
+    let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", server.pid())).unwrap();
+    assert_eq!(score.trim().parse::<i64>().unwrap(), base, "a primary's score is 0 by default");
+}
+
 #[test]
 fn memory_is_explained() {
     let server = Server::start(&[]);
     let mut c = server.connect();
     c.run("SET a 1");
     assert!(c.run("MEMORY USAGE a").int() > 0);
+    // A database whose keys are all gone is still shown.
+    c.run("SELECT 5");
+    c.run("SET b 1");
+    c.run("DEL b");
+    assert!(c.run("MEMORY STATS").items().chunks(2).any(|pair| pair[0].text() == "db.5"));
+    c.run("SELECT 0");
     assert_eq!(c.run("MEMORY USAGE nokey"), Value::Nil);
     assert!(c.run("MEMORY USAGE a SAMPLES -1").text().contains("syntax error"));
     let stats = c.run("MEMORY STATS");

@@ -55,6 +55,15 @@ pub fn timeout(arg: &[u8], now: i64) -> Result<i64, Error> {
     }
     Ok(ms as i64)
 }
+/// A timeout in milliseconds, which ends before the end of time. 0: none.
+pub fn timeout_ms(arg: &[u8], now: i64) -> Result<i64, Error> {
+    match num::parse_i64(arg) {
+        None => Err(Error::new("ERR timeout is not an integer or out of range")),
+        Some(..0) => Err(Error::NEG_TIMEOUT),
+        Some(ms) if ms > i64::MAX - now => Err(Error::new("ERR timeout is out of range")),
+        Some(ms) => Ok(ms),
+    }
+}
 /// The cursor of a SCAN command.
 pub fn cursor(arg: &[u8]) -> Result<u64, Error> {
     std::str::from_utf8(arg).ok().and_then(|s| s.parse().ok()).ok_or(Error::CURSOR)
@@ -113,5 +122,14 @@ mod tests {
         assert_eq!(timeout(b"-1", 0), Err(Error::NEG_TIMEOUT));
         assert_eq!(timeout(b"abc", 0), Err(Error::TIMEOUT));
         assert_eq!(timeout(b"0x7FFFFFFFFFFFFFFF", 0), Err(Error::new("ERR timeout is out of range")));
+    }
+
+    #[test]
+    fn timeouts_in_milliseconds_end_before_the_end_of_time() {
+        assert_eq!((timeout_ms(b"0", 5), timeout_ms(b"7", 5)), (Ok(0), Ok(7)));
+        assert_eq!(timeout_ms(b"-1", 5), Err(Error::NEG_TIMEOUT));
+        assert_eq!(timeout_ms(b"9223372036854775807", 5), Err(Error::new("ERR timeout is out of range")));
+        let text = "ERR timeout is not an integer or out of range";
+        assert_eq!(timeout_ms(b"9223372036854775808", 5), Err(Error::new(text)));
     }
 }

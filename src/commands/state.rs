@@ -10,6 +10,7 @@ use super::lookup::Lookup;
 use super::persistence::aof::Aof;
 use super::persistence::status::{Loading, Snapshots};
 use super::server::debug::switches::Switches;
+use super::server::oom::OomScore;
 use super::server::shutdown::Plan;
 use super::table;
 use crate::acl::{self, Acl};
@@ -105,9 +106,13 @@ pub struct Server {
     pub ending: Mutex<Option<(Plan, i64)>>,
     /// Clients in SHUTDOWN, who hear of it only if it fails.
     pub enders: Mutex<Vec<Arc<Waiter>>>,
+    /// The kernel's score of this process.
+    pub oom_score: OomScore,
     /// Connections of MIGRATE.
     pub targets: Targets,
     aside: OnceLock<Aside>,
+    /// Ends listening, at once.
+    deafen: OnceLock<Box<dyn Fn() + Send + Sync>>,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
 }
@@ -164,8 +169,10 @@ impl Server {
             replay: OnceLock::new(),
             ending: Mutex::default(),
             enders: Mutex::default(),
+            oom_score: OomScore::default(),
             targets: Targets::default(),
             aside: OnceLock::new(),
+            deafen: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
         }))
@@ -251,8 +258,16 @@ impl Server {
             functions: self.libraries.all().iter().map(|l| l.text.clone()).collect(),
         }
     }
-    /// Ends the server: no further commands, connections close, the process exits with 0.
+    /// What ends listening when the server ends: called once, by any thread.
+    pub fn on_shut_down(&self, deafen: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.deafen.set(deafen);
+    }
+    /// Ends the server: no further commands, connections close, the process exits with 0. Who sees a connection close finds
+    /// nobody listening any more.
     pub fn shut_down(&self) {
+        if let Some(deafen) = self.deafen.get() {
+            deafen();
+        }
         self.stopping.store(true, Release);
         self.stop.notify_waiters();
         self.stop.notify_one();

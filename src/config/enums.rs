@@ -171,7 +171,11 @@ pub const SYSLOG: Names = &[
 /// `appendfsync`.
 pub const FSYNC: Names = &[("everysec", 0), ("always", 1), ("no", 2)];
 /// `oom-score-adj`.
-pub const OOM: Names = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
+pub const OOM: Names = &[("no", OOM_NO), ("yes", 1), ("relative", 1), ("absolute", OOM_ABSOLUTE)];
+/// The score is left alone.
+pub const OOM_NO: i64 = 0;
+/// The score is replaced.
+pub const OOM_ABSOLUTE: i64 = 2;
 /// `acl-pubsub-default`.
 pub const PUBSUB_DEFAULT: Names = &[("allchannels", 1), ("resetchannels", 0)];
 /// `sanitize-dump-payload`.

@@ -126,8 +126,7 @@ impl Kind {
             }
             Kind::MemoryOrPercent => memory_or_percent(one()?),
             Kind::Enum(names) => {
-                let word = words.first().copied().filter(|_| words.len() == 1);
-                let found = word.and_then(|word| find(names, word)).ok_or_else(|| one_of(names))?;
+                let found = find(names, one()?).ok_or_else(|| one_of(names))?;
                 Ok(text_num(found.0, found.1))
             }
             Kind::Flags(names) => flags(names, words),
@@ -147,7 +146,7 @@ impl Kind {
                 }
                 Ok(Value { text: words.join(&b' '), num: words.len() as i64 })
             }
-            Kind::Save => save(without_empty(words)),
+            Kind::Save => save(without_empty(words), current),
             Kind::ReplicaOf => replica_of(words),
             Kind::OutputLimits => output_limits(words, current),
             Kind::Events => {
@@ -293,11 +292,15 @@ fn memory_or_percent(word: &[u8]) -> Result<Value, String> {
     }
 }
 
-fn save(words: &[&[u8]]) -> Result<Value, String> {
+/// Save points, which come to those in `current`; none end those too.
+fn save(words: &[&[u8]], current: &[u8]) -> Result<Value, String> {
     let numbers: Option<Vec<i64>> = words.iter().map(|word| num::parse_i64(word)).collect();
     match numbers {
         Some(n) if n.len() % 2 == 0 && n.chunks(2).all(|pair| pair[0] >= 1 && pair[1] >= 0) => {
-            Ok(Value { text: words.join(&b' '), num: n.len() as i64 / 2 })
+            let before = if n.is_empty() { b"" } else { current };
+            let before = before.split(|&c| c == b' ').filter(|word| !word.is_empty());
+            let all: Vec<&[u8]> = before.chain(words.iter().copied()).collect();
+            Ok(Value { text: all.join(&b' '), num: all.len() as i64 / 2 })
         }
         _ => Err("Invalid save parameters".into()),
     }

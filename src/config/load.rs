@@ -5,6 +5,7 @@
 //! values are put together to a line of the file's syntax, so both are read by the same code, and an error names the
 //! place: file and line, or the option.
 
+use super::kind::Kind;
 use super::row::Row;
 use super::split::{push_quoted, split};
 use super::{Config, doc, find, os_error, parse_line, table};
@@ -13,6 +14,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Options of old versions that have no meaning left: read and forgotten.
 const FORGOTTEN: [&[u8]; 4] =
@@ -203,7 +205,10 @@ fn read_line_at(config: &Config, line: &[u8], depth: usize) -> Result<(), LineEr
     if let Some(at) = find(name) {
         let row: &Row = table()[at];
         let named = |why: String| LineError::Why(format!("{}: {why}", row.name));
-        let value = parse_line(row, values, &config.text(at)).map_err(named)?;
+        // The first `save` takes the place of the default, others come to it.
+        let adds = !matches!(row.kind, Kind::Save) || config.saves.swap(true, Relaxed);
+        let current = if adds { config.text(at) } else { Vec::new() };
+        let value = parse_line(row, values, &current).map_err(named)?;
         return config.assign(at, value).map_err(named);
     }
     let name = name.to_ascii_lowercase();
@@ -308,6 +313,10 @@ mod tests {
         assert_eq!((config.port(), config.maxmemory()), (7000, 1 << 30));
         let config = start(&["--port 7001", "--bind", "127.0.0.1", "::1"], "").unwrap();
         assert_eq!((config.port(), config.bind()), (7001, b"127.0.0.1 ::1".to_vec()));
+        let save = |args: &[&str], text: &str| start(args, text).unwrap().save_points();
+        assert_eq!(save(&["-"], "save 900 1\nsave 300 10\n"), [(900, 1), (300, 10)]);
+        assert_eq!(save(&["-", "--save", "100", "2"], "save 900 1\n"), [(900, 1), (100, 2)]);
+        assert_eq!(save(&["-", "--save", "", "--save", "5", "6"], "save 900 1\n"), [(5, 6)]);
         assert_eq!(start(&["--SAVE", "", "--port", "1"], "").unwrap().port(), 1);
         assert_eq!(start(&["--save", "--port", "2"], "").unwrap().port(), 2);
         assert_eq!(start(&["--requirepass", "--x"], "").unwrap().requirepass(), b"--x");
@@ -346,6 +355,7 @@ mod tests {
         for bad in [["--port", "65536"], ["--hz", "\"1"], ["--daemonize", "perhaps"], ["--loadmodule", "x.so"]] {
             assert!(start(&bad, "").is_err(), "{bad:?}");
         }
+        assert!(start(&["--loglevel"], "").unwrap_err().0.contains("loglevel: wrong number of arguments"));
         assert!(start(&["--port", "1", "2"], "").unwrap_err().0.contains("port: wrong number of arguments"));
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -33,7 +33,7 @@ use row::{HIDDEN, MUTABLE, PROTECTED, Row};
 use rows::SECTIONS;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, OnceLock};
 
 /// How many options there are.
@@ -107,6 +107,11 @@ pub fn is_sensitive(name: &[u8]) -> bool {
     find(name).is_some_and(|at| table()[at].is(row::SENSITIVE))
 }
 
+/// Whether the option `name` stays as it is while data are loaded.
+pub fn is_fixed_while_loading(name: &[u8]) -> bool {
+    find(name).is_some_and(|at| table()[at].is(row::NOT_WHILE_LOADING))
+}
+
 /// Called when CONFIG SET changed an option, with its name; an error undoes the change.
 pub type ChangeHook = Box<dyn Fn(&Config, &'static str) -> Result<(), String> + Send + Sync>;
 
@@ -132,6 +137,8 @@ pub struct Config {
     /// The file that CONFIG REWRITE writes.
     file: OnceLock<PathBuf>,
     hook: OnceLock<ChangeHook>,
+    /// A `save` line was read: others come to it.
+    saves: AtomicBool,
     /// Held by whoever changes options, so that a set of changes is not mixed with another.
     changing: Mutex<()>,
 }
@@ -161,6 +168,7 @@ impl Config {
             user_source: OnceLock::new(),
             file: OnceLock::new(),
             hook: OnceLock::new(),
+            saves: AtomicBool::new(false),
             changing: Mutex::new(()),
         };
         for (at, row) in table().iter().enumerate() {
@@ -407,6 +415,8 @@ fn parse_set(row: &Row, text: &[u8], current: &[u8]) -> Result<Value, String> {
         _ => text.split(|&c| c == b' ').collect(),
     };
     let words = if words.is_empty() && matches!(row.kind, Kind::ReplicaOf) { vec![&b""[..]] } else { words };
+    // What is set takes the place of all that was; only lines of a file add to one another.
+    let current = if matches!(row.kind, Kind::Save) { b"" } else { current };
     let value = row.kind.parse(&words, current)?;
     row.allow(&value.text)?;
     Ok(value)

@@ -22,6 +22,8 @@ pub const PROTECTED: u8 = 8;
 pub const DORMANT: u8 = 16;
 /// Never part of a configuration file: an empty value means "not there".
 pub const OMIT_EMPTY: u8 = 32;
+/// CONFIG SET does not change it while data are loaded.
+pub const NOT_WHILE_LOADING: u8 = 64;
 
 /// One option.
 #[derive(Debug)]

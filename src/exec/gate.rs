@@ -68,7 +68,7 @@ impl Worker {
             return Some(self.server.running.refusal());
         }
         if has(bits::LOADING) && lacks(Flags::LOADING) {
-            return Some(Error::new("LOADING Redis is loading the dataset in memory"));
+            return Some(Error::LOADING);
         }
         None
     }

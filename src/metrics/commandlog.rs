@@ -84,8 +84,11 @@ impl CommandLog {
         &self.logs[kind as usize]
     }
 
-    /// Record a command; the oldest entries beyond `max_len` go.
+    /// Record a command; the oldest entries beyond `max_len` go. A log without room counts nothing.
     pub fn record(&self, kind: LogKind, value: i64, argv: &[impl AsRef<[u8]>], origin: Origin<'_>, max_len: usize) {
+        if max_len == 0 {
+            return;
+        }
         let argv = shortened(argv);
         let mut log = self.log(kind).lock();
         let id = log.next_id;
@@ -167,6 +170,9 @@ mod tests {
         assert!(log.is_empty(LogKind::Slow));
         log.record(LogKind::Slow, 0, &["a"], ORIGIN, 3);
         assert_eq!(log.newest(LogKind::Slow, 9)[0].id, 5);
+        log.record(LogKind::Slow, 0, &["a"], ORIGIN, 0);
+        log.record(LogKind::Slow, 0, &["a"], ORIGIN, 3);
+        assert_eq!(log.newest(LogKind::Slow, 9)[0].id, 6, "a log without room counts nothing");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Link {
     pub bulk_read: AtomicI64,
     /// When the last of them came, unix ms.
     pub bulk_at: AtomicI64,
+    /// Bytes of the primary's stream that came and are not applied yet.
+    pub ahead: AtomicU64,
     /// The database that the primary's stream has selected: a stream that is resumed does not say it again.
     pub selected: AtomicUsize,
     /// This node has no history that a primary could know: it has just started, and empty.

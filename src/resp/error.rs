@@ -23,6 +23,8 @@ impl Error {
     pub const SAME_OBJECT: Error = Error::new("ERR source and destination objects are the same");
     /// The memory limit is reached, and nothing may be evicted.
     pub const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+    /// Data are being loaded.
+    pub const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
     /// A write on a replica.
     pub const READONLY: Error = Error::new("READONLY You can't write against a read only replica.");
     /// A command before authentication.

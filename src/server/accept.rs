@@ -43,19 +43,28 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Nobody can connect any more.
+    pub fn close(&self) {
+        deafen(&mut self.state.lock().0);
+        listen::remove_socket(self.config);
+    }
     /// Closes the TCP sockets and opens those that `port` and `bind` ask for now. The old ones go first, or an address
     /// that is in both could not be bound. After a failure nothing listens until the next call: CONFIG SET puts the
     /// options back and calls again.
     pub fn rebind(&self) -> Result<(), String> {
         let mut state = self.state.lock();
-        for old in state.0.drain(..) {
-            // Ends listening at once, although the accept loop still holds the socket. A socket that did not listen any
-            // more is no loss.
-            let _ = socket2::SockRef::from(&old).shutdown(std::net::Shutdown::Read);
-        }
+        deafen(&mut state.0);
         let list = listen::bind_tcp(self.config).inspect_err(|e| tracing::warn!("{e}"))?;
         state.0 = tcp_sockets(&list);
         state.1.send(list).map_err(|_| "the server is ending".to_owned())
+    }
+}
+
+/// Ends listening at once, although the accept loop still holds the sockets.
+fn deafen(sockets: &mut Vec<std::net::TcpListener>) {
+    for socket in sockets.drain(..) {
+        // One that did not listen any more is no loss.
+        let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Read);
     }
 }
 

@@ -29,6 +29,10 @@ use crate::resp::{Decoder, Limits, Out, Step};
 const READ: usize = 64 << 10;
 /// How long until the next try after a failure.
 const RETRY: Duration = Duration::from_millis(500);
+/// The stream is read ahead so far while CLIENT PAUSE holds it back, bytes.
+const PAUSED_STREAM: usize = 16 << 20;
+/// How often the end of a pause is looked for.
+const PAUSE_LOOK: Duration = Duration::from_millis(5);
 
 /// A primary that does not answer.
 const LATE: &str = "Timeout connecting to the PRIMARY...";
@@ -336,7 +340,14 @@ impl Following {
         self.acknowledge(&mut wire).await?;
         let mut tick = tokio::time::interval_at(Instant::now() + Duration::from_secs(1), Duration::from_secs(1));
         loop {
-            let asked = reader.apply(server, worker, &mut session, self.generation, &mut wire.buf)?;
+            let paused = server.pause.is_set() && server.pause.kind(clock::now_ms()).is_some();
+            let asked = if paused {
+                false
+            } else {
+                server.repl.link.ahead.store(0, Release);
+                reader.apply(server, worker, &mut session, self.generation, &mut wire.buf)?
+            };
+            server.repl.link.ahead.store(wire.buf.len() as u64, Release);
             if !self.is_current() || client.mailbox.is_closing() {
                 return Err(failed("the link was cut"));
             }
@@ -344,8 +355,11 @@ impl Following {
                 self.acknowledge(&mut wire).await?;
             }
             wire.buf.reserve(READ);
+            // What comes during a pause waits here, and what is more than this at the primary.
+            let reads = !paused || wire.buf.len() < PAUSED_STREAM;
             tokio::select! {
-                read = wire.stream.read_buf(&mut wire.buf) => match read? {
+                () = tokio::time::sleep(PAUSE_LOOK), if paused => {}
+                read = wire.stream.read_buf(&mut wire.buf), if reads => match read? {
                     0 => return Err(failed("Connection with primary lost.")),
                     n => {
                         let now = clock::now_ms();

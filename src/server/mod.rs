@@ -27,6 +27,7 @@ mod sync;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
 use crate::base::{alloc, os, siphash, title};
@@ -36,6 +37,7 @@ use crate::commands::cluster::keys;
 use crate::commands::gate::bits;
 use crate::commands::persistence::{aof, load, save};
 use crate::commands::replication::role;
+use crate::commands::server::oom;
 use crate::config::Config;
 use crate::repl::Primary;
 
@@ -63,6 +65,8 @@ pub fn run(config: Config) -> ExitCode {
         eprintln!("{e}");
         return ExitCode::FAILURE;
     }
+    // A server that may not change it serves all the same; the log says so.
+    let _ = oom::apply(server);
     config.rewrite_users_from(Box::new(move || users::save_lines(server)));
     let _ = server.replay.set(|server| replay::load_files(server, &server.aof.manifest()));
     match serve(server) {
@@ -98,7 +102,9 @@ fn serve(server: &'static Server) -> Result<(), String> {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let acceptors = accept::Acceptors::new(server, workers.gates());
-        install_hook(server, acceptors.remote(&listeners));
+        let remote = Arc::new(acceptors.remote(&listeners));
+        install_hook(server, remote.clone());
+        server.on_shut_down(Box::new(move || remote.close()));
         acceptors.listen(listeners);
         signals::install(server)?;
         // Tools that start servers wait for these words.
@@ -124,7 +130,6 @@ fn serve(server: &'static Server) -> Result<(), String> {
     if let Some(writer) = server.aof.writer() {
         writer.stop();
     }
-    listen::remove_socket(config);
     drop(pid_file);
     tracing::info!("Dunlin is now ready to exit, bye bye...");
     Ok(())
@@ -175,7 +180,7 @@ fn set_locale(config: &Config) -> Result<(), String> {
 }
 
 /// What CONFIG SET changes outside of the table of options.
-fn install_hook(server: &'static Server, acceptors: accept::Remote) {
+fn install_hook(server: &'static Server, acceptors: Arc<accept::Remote>) {
     server.config.on_change(Box::new(move |config, name| match name {
         "port" => acceptors.rebind().map_err(|_| "Unable to listen on this port. Check server logs.".to_owned()),
         "bind" => acceptors.rebind().map_err(|_| "Failed to bind to specified addresses.".to_owned()),
@@ -220,6 +225,7 @@ fn install_hook(server: &'static Server, acceptors: accept::Remote) {
             Ok(())
         }
         "locale-collate" => set_locale(config),
+        "oom-score-adj" | "oom-score-adj-values" => oom::apply(server),
         name if name.starts_with("cluster-") => {
             bus::review_settings(server);
             Ok(())

@@ -2,8 +2,8 @@
 
 use super::client::FLAGS;
 use super::filter::Filter;
-use crate::base::num;
 use crate::clients::{Close, PauseKind};
+use crate::commands::options;
 use crate::commands::options::{int, is};
 use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::keyspace::Waiter;
@@ -120,12 +120,8 @@ fn pause(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         Some(mode) if is(mode, "WRITE") => PauseKind::Write,
         Some(_) => return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
-    let timeout = num::parse_i64(args[2]).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Error::NEG_TIMEOUT);
-    }
-    let until = cx.db.clock.checked_add(timeout).ok_or(Error::new("ERR timeout is out of range"))?;
-    cx.server.pause.start(kind, until);
+    let timeout = options::timeout_ms(args[2], cx.db.clock)?;
+    cx.server.pause.start(kind, cx.db.clock + timeout);
     cx.out.ok();
     Ok(())
 }

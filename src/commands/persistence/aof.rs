@@ -13,6 +13,7 @@ use crate::base::{clock, os};
 use crate::commands::gate::bits;
 use crate::commands::replication::{role, wait};
 use crate::commands::{CmdResult, Command, Ctx, Server};
+use crate::keyspace::encode_request;
 use crate::keyspace::snapshot::{Encode, Progress, Snapshot};
 use crate::persist::aof::commands::Commands;
 use crate::persist::aof::{Entry, Fsync, Manifest, Role, Writer};
@@ -338,15 +339,25 @@ fn begin(server: &'static Server) -> bool {
     }
 }
 
-/// `aof-timestamp-enabled`: what a base of commands begins with.
+/// `aof-timestamp-enabled`: the time, before anything else.
 fn time_note(server: &Server) -> String {
     if server.config.aof_timestamp_enabled() { format!("#TS:{}\r\n", clock::now_ms() / 1000) } else { String::new() }
+}
+
+/// What a base of commands begins with: the functions. All slots are held.
+fn commands_head(server: &Server) -> Vec<u8> {
+    let mut head = time_note(server).into_bytes();
+    for library in server.libraries.all() {
+        encode_request(&[b"FUNCTION", b"LOAD", &library.text], &mut head);
+    }
+    head
 }
 
 /// A base being written.
 enum Base {
     Rdb(FileSnapshot),
-    Commands(Snapshot),
+    /// With what stands before the keys.
+    Commands(Snapshot, Vec<u8>),
 }
 
 /// The whole rewrite.
@@ -407,9 +418,11 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
         (Base::Rdb(snapshot), switched)
     } else {
         let encoders = || Box::new(Commands) as Box<dyn Encode>;
-        let begun = Snapshot::begin(server.keyspace, &encoders, rewrite.progress.clone(), |_| switch());
-        let (snapshot, switched) = begun.map_err(busy)?;
-        (Base::Commands(snapshot), switched)
+        let begun = Snapshot::begin(server.keyspace, &encoders, rewrite.progress.clone(), |_| {
+            (commands_head(server), switch())
+        });
+        let (snapshot, (head, switched)) = begun.map_err(busy)?;
+        (Base::Commands(snapshot, head), switched)
     };
     switched.map_err(unused)?;
     let temporary = dir.join(format!("temp-rewriteaof-{}.aof", std::process::id()));
@@ -417,8 +430,8 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
         let mut file = SteadyFile::new(File::create(&temporary)?, server.config.aof_rewrite_incremental_fsync());
         match base {
             Base::Rdb(snapshot) => snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?,
-            Base::Commands(snapshot) => {
-                file.put(time_note(server).as_bytes())?;
+            Base::Commands(snapshot, head) => {
+                file.put(&head)?;
                 snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?
             }
         };

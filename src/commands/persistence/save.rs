@@ -243,14 +243,15 @@ fn write_as(server: &'static Server, job: &Job, path: &Path) -> io::Result<u64> 
     Ok(changes)
 }
 
-/// FLUSHALL: a snapshot under way is of no use any more, and where there are save points the empty data are saved.
-pub fn after_flush(server: &Server) {
+/// FLUSHALL, which counts as so many changes: a snapshot under way is of no use any more, and where there are save points
+/// the empty data are saved.
+pub fn after_flush(server: &Server, changes: u64) {
     let s = &server.snapshots;
     if let Some(job) = s.job().filter(|j| !j.foreground) {
         job.cancel.store(true, Release);
     }
     if !server.config.save_points().is_empty() && !server.gate.has(bits::LOADING) {
-        s.saved_changes.store(server.dirty(), Release);
+        s.saved_changes.store(server.dirty().wrapping_add(changes), Release);
         s.scheduled.store(true, Release);
     }
 }

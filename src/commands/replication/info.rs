@@ -37,7 +37,7 @@ pub fn write(server: &'static Server, text: &mut Text) {
         let last = if up { seconds_since(link.last_io.load(Relaxed)) } else { -1 };
         text.field("master_last_io_seconds_ago", last);
         text.field("master_sync_in_progress", u8::from(state == LinkState::Sync));
-        text.field("slave_read_repl_offset", end);
+        text.field("slave_read_repl_offset", end + link.ahead.load(Relaxed));
         text.field("slave_repl_offset", end);
         if state == LinkState::Sync {
             let (total, read) = (link.bulk_total.load(Relaxed), link.bulk_read.load(Relaxed));

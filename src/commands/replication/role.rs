@@ -5,6 +5,7 @@ use crate::clients::flags;
 use crate::commands::connection::kill::count_unserved;
 use crate::commands::gate::bits;
 use crate::commands::options::{self, is};
+use crate::commands::server::oom;
 use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
 use crate::repl::{LinkState, Primary};
 use crate::resp::Error;
@@ -105,6 +106,7 @@ pub fn become_replica(server: &Server, primary: Primary) {
             }
         }
     }
+    note_score(server);
     server.repl.changed.notify_waiters();
 }
 
@@ -119,7 +121,13 @@ pub fn become_primary(server: &Server) {
     server.repl.log.set_follows(None);
     server.gate.set(bits::REPLICA | bits::STALE, false);
     review_log(server);
+    note_score(server);
     server.repl.changed.notify_waiters();
+}
+
+fn note_score(server: &Server) {
+    // The role has changed all the same; the log says what was wrong.
+    let _ = oom::apply(server);
 }
 
 /// Closes the connections of all replicas.

@@ -30,14 +30,6 @@ pub static WAITAOF: Command = Command::new(
     waitaof,
 );
 
-fn timeout(arg: &[u8]) -> Result<i64, Error> {
-    match options::int(arg) {
-        Ok(n @ 0..) => Ok(n),
-        Ok(_) => Err(Error::NEG_TIMEOUT),
-        Err(_) => Err(Error::new("ERR timeout is not an integer or out of range")),
-    }
-}
-
 fn wait(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if cx.server.repl.link.is_replica() {
         return Err(Error::new(
@@ -47,7 +39,7 @@ fn wait(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         ));
     }
     let replicas = options::int(args[1])?;
-    let timeout = timeout(args[2])?;
+    let timeout = options::timeout_ms(args[2], cx.db.clock)?;
     let acks = Acks { offset: cx.session.written, replicas: replicas.max(0) as usize, file: None };
     begin(cx, acks, replicas, timeout)
 }
@@ -61,7 +53,7 @@ fn waitaof(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if replicas < 0 {
         return Err(Error::new("ERR value is out of range, must be positive"));
     }
-    let timeout = timeout(args[3])?;
+    let timeout = options::timeout_ms(args[3], cx.db.clock)?;
     if cx.server.repl.link.is_replica() {
         return Err(Error::new(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
@@ -82,7 +74,7 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
         return Ok(());
     }
     cx.session.block = Some(Block {
-        deadline: (timeout > 0).then(|| cx.db.clock.saturating_add(timeout)),
+        deadline: (timeout > 0).then(|| cx.db.clock + timeout),
         null: NullKind::Zero,
         acks: Some(acks),
         ..Block::default()

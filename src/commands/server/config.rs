@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::commands::gate::bits;
 use crate::commands::{CmdResult, Command, Ctx, help};
-use crate::config::Allow;
+use crate::config::{Allow, is_fixed_while_loading};
 use crate::resp::Error;
 use crate::spec::{Flags, Group, Meta};
 
@@ -49,6 +50,9 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         return Err(Error::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|[name, value]| (*name, *value)).collect();
+    if cx.server.gate.has(bits::LOADING) && pairs.iter().any(|(name, _)| is_fixed_while_loading(name)) {
+        return Err(Error::LOADING);
+    }
     let protected = allowed(cx, cx.config().enable_protected_configs());
     cx.config().set(&pairs, protected).map_err(|why| Error::owned(format!("ERR {why}")))?;
     cx.out.ok();

@@ -66,8 +66,9 @@ pub static FLUSHALL: Command = Command::new(
             let keys = cx.db.other(db).flush(lazy);
             cx.db.fx.dirty += keys;
         }
-        save::after_flush(cx.server);
-        done(cx, args)
+        done(cx, args)?;
+        save::after_flush(cx.server, cx.db.fx.dirty);
+        Ok(())
     },
 )
 .scope(Scope::All);

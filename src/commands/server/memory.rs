@@ -59,7 +59,8 @@ static STATS: Command =
 
 fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     let o = Overhead::read(cx.server);
-    let used: Vec<usize> = (0..cx.db.keyspace().databases()).filter(|&db| cx.server.metrics.keys(db) > 0).collect();
+    // Those that have or had keys.
+    let used: Vec<usize> = (0..cx.db.keyspace().databases()).filter(|&db| cx.db.other(db).is_used()).collect();
     let tables: Vec<(usize, usize)> = used.into_iter().map(|db| (db, table_bytes(cx, db))).collect();
     let total_tables: usize = tables.iter().map(|(_, bytes)| bytes).sum();
     let out = &mut *cx.out;

@@ -12,6 +12,7 @@ pub mod logs;
 pub mod memory;
 pub mod misc;
 pub mod monitor;
+pub mod oom;
 pub mod shutdown;
 mod syntax;
 

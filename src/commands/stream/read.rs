@@ -11,7 +11,6 @@ use super::{
     announce_consumer, bulk_id, log_claims, log_consumer, log_progress, no_group, reply_entries, reply_entry,
     strict_id, text,
 };
-use crate::base::num;
 use crate::clients::NullKind;
 use crate::resp::Error;
 use crate::spec::{Begin, Find, Flags, Group, KeySpec, KeyUse, Meta};
@@ -103,7 +102,7 @@ impl<'k, 'a> Request<'k, 'a> {
             let word = args[i];
             if options::is(word, "block") && more > 0 {
                 i += 1;
-                r.timeout = Some(timeout_ms(args[i], now)?);
+                r.timeout = Some(options::timeout_ms(args[i], now)?);
             } else if options::is(word, "count") && more > 0 {
                 i += 1;
                 r.count = options::int(args[i])?.max(0) as u64;
@@ -145,18 +144,6 @@ impl<'k, 'a> Request<'k, 'a> {
         }
         Ok(r)
     }
-}
-
-/// A timeout in milliseconds.
-fn timeout_ms(arg: &[u8], now: i64) -> Result<i64, Error> {
-    let ms = num::parse_i64(arg).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
-    if ms < 0 {
-        return Err(Error::NEG_TIMEOUT);
-    }
-    if ms > i64::MAX - now {
-        return Err(Error::new("ERR timeout is out of range"));
-    }
-    Ok(ms)
 }
 
 const MEANINGLESS: &str = "ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer \

@@ -55,7 +55,7 @@ rows! {
     /// as they are used, in small steps.
     "activerehashing": Bool, = "yes", MUTABLE | DORMANT;
     /// The directory of files; relative paths start here.
-    "dir": Dir, = "", MUTABLE | PROTECTED;
+    "dir": Dir, = "", MUTABLE | PROTECTED | NOT_WHILE_LOADING;
     /// Milliseconds before a running script lets other clients see -BUSY; 0 for never.
     "busy-reply-threshold" ["lua-time-limit"]: Int(0, i64::MAX), = "5000", MUTABLE,
         busy_reply_threshold -> u64;
@@ -82,10 +82,11 @@ rows! {
     "availability-zone": Text(any_text), = "", MUTABLE, availability_zone -> Vec<u8>;
     /// Turn transparent huge pages off for this process.
     "disable-thp": Bool, = "yes", IMMUTABLE, disable_thp -> bool;
-    /// Tell the kernel which process to kill first when memory runs out.
-    "oom-score-adj": Enum(OOM), = "no", MUTABLE => only(["no"], "oom-score-adj is not supported");
-    /// The scores for a primary, a replica and background processes.
-    "oom-score-adj-values": OomValues, = "0 200 800", MUTABLE | DORMANT;
+    /// Tell the kernel which process to kill first when memory runs out: 'yes' or 'relative'
+    /// adds a score to the one that the process was started with, 'absolute' replaces it.
+    "oom-score-adj": Enum(OOM), = "no", MUTABLE, oom_score_adj -> i64;
+    /// The scores for a primary, a replica and background processes, of which there are none.
+    "oom-score-adj-values": OomValues, = "0 200 800", MUTABLE;
     /// The CPUs that workers may run on.
     "server-cpulist" ["server_cpulist"]: Text(any_text), = "", IMMUTABLE | OMIT_EMPTY => only([""], "CPU lists are not supported; start the server under taskset");
     /// The CPUs that background threads may run on.

@@ -28,7 +28,7 @@ rows! {
     /// Bytes loaded between looks at clients, for tests.
     "loading-process-events-interval-bytes": Int(1024, I32), = "2097152", MUTABLE | HIDDEN | DORMANT;
     /// Log every write to a file.
-    "appendonly": Bool, = "no", MUTABLE, appendonly -> bool;
+    "appendonly": Bool, = "no", MUTABLE | NOT_WHILE_LOADING, appendonly -> bool;
     /// The base name of the append-only files.
     "appendfilename": Text(appendfilename), = "appendonly.aof", IMMUTABLE, appendfilename -> Vec<u8>;
     /// The directory of the append-only files.

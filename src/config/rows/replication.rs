@@ -24,7 +24,7 @@ rows! {
     /// Send at once when this many replicas wait; 0 for never.
     "repl-diskless-sync-max-replicas": Int(0, I32), = "0", MUTABLE, repl_diskless_sync_max_replicas -> usize;
     /// How a replica loads a snapshot from the network.
-    "repl-diskless-load": Enum(DISKLESS_LOAD), = "disabled", MUTABLE, repl_diskless_load -> DisklessLoad;
+    "repl-diskless-load": Enum(DISKLESS_LOAD), = "disabled", MUTABLE | NOT_WHILE_LOADING, repl_diskless_load -> DisklessLoad;
     /// Send snapshot and changes over two connections.
     "dual-channel-replication-enabled": Bool, = "no", MUTABLE | DORMANT;
     /// Seconds between pings to replicas.
