@@ -118,7 +118,7 @@ fn a_rewrite_keeps_the_functions() {
         let options = [&ON[..], &["--aof-use-rdb-preamble", preamble]].concat();
         let server = start_in(&dir.0, dunlin(), &options);
         let mut c = server.connect();
-        let code = b"#!lua name=lib\nserver.register_function('f', function() return 7 end)";
+        let code = b"#!lua name=lib\nredis.register_function('f', function() return 7 end)";
         assert_eq!(c.command(&[b"FUNCTION", b"LOAD", code]).text(), "lib");
         c.run("BGREWRITEAOF");
         c.until("the rewrite", |c| c.info("aof_rewrites") == "1");
@@ -128,6 +128,30 @@ fn a_rewrite_keeps_the_functions() {
         let theirs = start_in(&dir.0, redis(), &options);
         assert_eq!(theirs.connect().run("FUNCTION LIST").items().len(), 1, "preamble {preamble}");
     }
+}
+
+/// It was BUSY, which clients take for a script that they could kill.
+#[test]
+fn a_script_that_is_slow_while_it_is_loaded_says_loading() {
+    let dir = TempDir::new();
+    let script = "for i = 1, 3000000 do redis.call('ping') end redis.call('set', KEYS[1], 'y')";
+    let text = format!("*4\r\n$4\r\neval\r\n${}\r\n{script}\r\n$1\r\n1\r\n$1\r\nx\r\n", script.len());
+    dir.file("appendonly.aof", &text);
+    let port = free_port();
+    let mut command = dunlin();
+    command.current_dir(&dir.0).args(["--port", &port.to_string(), "--busy-reply-threshold", "1"]).args(ON);
+    let server = Server::spawn(command, port);
+    server.wait_for_log("Server initialized");
+    let mut c = server.connect();
+    let mut told = 0;
+    c.until("the end of the script", |c| {
+        let reply = c.run("PING").text();
+        told += u32::from(reply.starts_with("LOADING "));
+        assert!(reply == "PONG" || reply.starts_with("LOADING "), "{reply}");
+        reply == "PONG"
+    });
+    assert!(told > 0);
+    assert_eq!(c.run("GET x").text(), "y");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn every_default_parses_and_prints_as_itself() {
         let in_file = row.kind.in_file(&value);
         let words = split::split(&in_file).unwrap();
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        assert_eq!(parse_line(row, &words, &value.text).unwrap(), value, "{}: {in_file:?}", row.name);
+        assert_eq!(parse_line(row, &words, b"").unwrap(), value, "{}: {in_file:?}", row.name);
     }
 }
 

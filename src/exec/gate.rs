@@ -62,13 +62,13 @@ impl Worker {
         if has(bits::REPLICA) && has(bits::STALE) && !config.replica_serve_stale_data() && lacks(Flags::STALE) {
             return Some(MASTERDOWN);
         }
+        if has(bits::LOADING) && lacks(Flags::LOADING) {
+            return Some(Error::LOADING);
+        }
         if has(bits::BUSY) && !self.server.running.any() {
             // It has just ended.
         } else if has(bits::BUSY) && !entry.flags().has(Flags::ALLOW_BUSY) {
             return Some(self.server.running.refusal());
-        }
-        if has(bits::LOADING) && lacks(Flags::LOADING) {
-            return Some(Error::LOADING);
         }
         None
     }
