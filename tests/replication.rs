@@ -503,6 +503,35 @@ fn a_paused_replica_reads_the_stream_and_applies_it_later() {
     assert_in_step(&primary, &replica, "after the pause");
 }
 
+/// They stayed for ever: the primary knows nothing of them.
+#[test]
+fn keys_of_a_writable_replicas_own_end_there() {
+    let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    let (mut p, mut c) = (primary.conn(), replica.conn());
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    p.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    p.run("SET theirs 1 PX 1");
+    assert_eq!(p.run("WAIT 1 10000").int(), 1);
+    c.run("CONFIG SET replica-read-only no");
+    for aof in ["yes", "no"] {
+        assert_eq!(c.run(&format!("CONFIG SET appendonly {aof}")).text(), "OK");
+        let before: u64 = c.info("expired_keys").parse().unwrap();
+        c.run("SET a 1 PX 1");
+        c.run("RPUSH l 1");
+        c.run("PEXPIRE l 1");
+        c.run("SET stays 1 PX 1000000");
+        c.run("SET kept 1 PX 20");
+        c.run("PERSIST kept");
+        c.until("the end of two keys", |c| c.info("expired_keys").parse::<u64>().unwrap() == before + 2);
+        assert_eq!(c.run("DBSIZE").int(), 3, "the primary's key is its own");
+        assert_eq!((c.run("EXISTS a l").int(), c.run("EXISTS stays kept").int()), (0, 2));
+    }
+    // As a primary it removes all.
+    c.run("REPLICAOF NO ONE");
+    c.until("the other key", |c| c.run("DBSIZE").int() == 2);
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

@@ -38,6 +38,8 @@ impl Worker {
         }
         self.refresh();
         self.fx.ignore_expiry = session.sees_expired(self.fx.importing);
+        self.fx.owns_expiry =
+            self.gate & bits::REPLICA != 0 && !session.internal && !self.server.config.replica_read_only();
         let mut now = turn.now;
         self.passed_on = 0;
         let (mut done, mut at) = (0, 0);

@@ -166,7 +166,10 @@ impl Parts<'_> {
             Err(e) => {
                 out.truncate(mark);
                 out.error(&e);
-                self.stats.errors.count(e.code());
+                match entry.command.script {
+                    None => self.stats.errors.count(e.code()),
+                    Some(_) => self.stats.errors.count_custom(e.code()),
+                }
                 true
             }
         };

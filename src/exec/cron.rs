@@ -8,7 +8,32 @@ use crate::commands::gate::bits;
 use crate::keyspace::expire::{self, Walk};
 use crate::keyspace::{Db, Located};
 
+/// How long keys of a replica's own are looked at, ns.
+const OWN_NS: u64 = 1_000_000;
+
 impl Worker {
+    /// The keys of a writable replica's own whose time is over go. On a primary all keys do.
+    fn expire_own(&mut self) {
+        if self.server.pause.is_set() {
+            return;
+        }
+        self.refresh();
+        let (start, now) = (clock::mono_ns(), clock::now_ms());
+        let server = self.server;
+        for (index, key) in server.keyspace.own.take() {
+            let late = clock::mono_ns() - start > OWN_NS;
+            let at = Located::of(&key);
+            let goes_on = late || {
+                let mut db = self.db(index, now);
+                db.with_slot(at.slot, |db| db.expire_own(&key)).unwrap_or(true)
+            };
+            if goes_on && self.gate & bits::REPLICA != 0 {
+                server.keyspace.own.add(index, &key);
+            }
+        }
+        self.after();
+        server.keyspace.hooks.wake();
+    }
     /// One expiry pass over this worker's share of the slots (`workers` share them). `hz` passes a second.
     pub fn expire(&mut self, workers: usize, hz: u64) {
         if self.has_put_off() {
@@ -17,6 +42,9 @@ impl Worker {
         self.held.set_patient(false);
         self.client = 0;
         self.scripts.tidy(self.server);
+        if self.server.keyspace.own.any() && self.id.is_multiple_of(workers) {
+            self.expire_own();
+        }
         // The primary of a replica says when keys go, and so does whoever imports data.
         if !self.server.switches.active_expire.load(Relaxed)
             || self.server.pause.is_set()

@@ -155,10 +155,12 @@ impl Worker {
         let replica = self.gate & bits::REPLICA != 0;
         self.fx.importing = !replica && self.server.config.import_mode();
         self.fx.keep_expired = self.server.pause.is_set() || replica || self.fx.importing;
+        self.fx.owns_expiry &= replica;
     }
     /// Reads the settings that hold for the next turn.
     fn refresh(&mut self) {
         self.fx.ignore_expiry = false;
+        self.fx.owns_expiry = false;
         self.tuning = self.server.tuning();
         self.thresholds = call::Thresholds::read(self.server.config);
         self.fx.notify_mask = self.server.config.notify_keyspace_events() as u32;

@@ -269,6 +269,7 @@ impl<'a> Db<'a> {
             };
             let old = place.set_text(text, expiry);
             self.count_expires(had, expiry);
+            self.note_own(key, expiry);
             if let Some(old) = old {
                 if old.as_ref().kind() == Kind::Stream {
                     self.wake(&at, key);
@@ -300,6 +301,7 @@ impl<'a> Db<'a> {
                 let old = place.set_value(value, expiry);
                 let wakes = wakes || old.as_ref().kind() == Kind::Stream;
                 self.count_expires(had, expiry);
+                self.note_own(key, expiry);
                 self.count_volatile(old.as_ref().has_volatile_fields(), volatile);
                 self.dispose(old, self.tuning.lazy_server_del);
                 if wakes {
@@ -360,6 +362,7 @@ impl<'a> Db<'a> {
         e.as_ref().set_access(access::fresh(self.clock, &self.tuning));
         self.stats.keys(self.index, 1);
         self.count_expires(NO_EXPIRY, e.as_ref().expiry());
+        self.note_own(e.as_ref().key(), e.as_ref().expiry());
         self.count_volatile(false, e.as_ref().has_volatile_fields());
         if self.fx.wants(notify::NEW) {
             let key = e.as_ref().key().to_vec();
@@ -372,6 +375,13 @@ impl<'a> Db<'a> {
     fn count_expires(&self, had: i64, has: i64) {
         if (had == NO_EXPIRY) != (has == NO_EXPIRY) {
             self.stats.expires(self.index, if has == NO_EXPIRY { -1 } else { 1 });
+        }
+    }
+    /// On a writable replica: a key whose time a client set is looked after here.
+    #[inline]
+    fn note_own(&self, key: &[u8], expiry: i64) {
+        if self.fx.owns_expiry && expiry != NO_EXPIRY {
+            self.ks.own.add(self.index, key);
         }
     }
     #[inline]
@@ -406,6 +416,7 @@ impl<'a> Db<'a> {
         let had = place.get().expiry();
         place.set_expiry(at);
         self.count_expires(had, at);
+        self.note_own(key, at);
         true
     }
     /// After a change to a hash: brings in step whether it has fields that expire.
@@ -488,6 +499,15 @@ impl<'a> Db<'a> {
             self.expire(&at, key);
         }
         expired
+    }
+    /// For keys of a writable replica's own: removes the key if it has expired. Whether it goes on and has a time.
+    pub fn expire_own(&mut self, key: &[u8]) -> bool {
+        let at = self.locate(key);
+        let expired = self.find(&at, key).map(|e| (e.expiry() != NO_EXPIRY).then(|| e.is_expired(self.now)));
+        if expired == Some(Some(true)) {
+            self.expire(&at, key);
+        }
+        expired == Some(Some(false))
     }
     /// For eviction: removes the key, counted, announced and replicated.
     pub fn evict(&mut self, key: &[u8]) -> bool {

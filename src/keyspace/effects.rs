@@ -188,6 +188,8 @@ pub struct Effects {
     pub replaced: bool,
     /// Expired keys are hidden but stay: during CLIENT PAUSE nothing may change.
     pub keep_expired: bool,
+    /// The command is a client's on a writable replica: the keys that it gives a time end here.
+    pub owns_expiry: bool,
     /// The command comes from a primary, which says itself when keys go: those whose time is over are still there.
     pub ignore_expiry: bool,
     /// `import-mode` is on: keys that are over stay, and so do those that are given a time which is.
@@ -219,6 +221,7 @@ impl Default for Effects {
             in_transaction: false,
             replaced: false,
             keep_expired: false,
+            owns_expiry: false,
             ignore_expiry: false,
             importing: false,
             tracking: false,

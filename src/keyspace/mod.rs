@@ -10,6 +10,7 @@ pub mod evict;
 pub mod expire;
 pub mod hooks;
 pub mod lazyfree;
+pub mod own;
 pub mod sample;
 pub mod slots;
 pub mod snapshot;
@@ -34,6 +35,8 @@ pub struct Keyspace {
     pub lazy: lazyfree::LazyFree,
     /// What replication and snapshots are told of.
     pub hooks: hooks::Hooks,
+    /// Keys that end without a word of the primary.
+    pub own: own::OwnKeys,
 }
 
 /// How big the tables of a database are.
@@ -56,6 +59,7 @@ impl Keyspace {
             slots: Box::leak(Box::new(slots::Slots::new(databases.max(1)))),
             lazy: lazyfree::LazyFree::start(),
             hooks: hooks::Hooks::default(),
+            own: own::OwnKeys::default(),
         }))
     }
     /// How many databases there are.

@@ -1,58 +1,54 @@
 //! Error replies by their code (`ERR`, `WRONGTYPE`, ...), for INFO errorstats.
 //!
-//! Codes come from the first word of an error, and scripts can make up words, so the table is bounded: when there would
-//! be more than [`LIMIT`] codes, counting by code stops until CONFIG RESETSTAT, and INFO shows that it did. Each thread
-//! has its own table, whose lock nobody else holds but a reader.
+//! Codes come from the first word of an error. Those of the server are few; scripts can make up words, so those of theirs that
+//! come when there are [`LIMIT`] codes already are counted together. Each thread has its own table, whose lock nobody else
+//! holds but a reader.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Most codes that are told apart.
+/// Most codes beside which a script's new one is told apart.
 pub const LIMIT: usize = 128;
 
-/// The code that stands for a table that gave up.
-pub const DISABLED: &[u8] = b"ERRORSTATS_DISABLED";
+/// What the codes of scripts beyond that are counted as.
+pub const OVERFLOW: &[u8] = b"ERRORSTATS_OVERFLOW";
 
 /// One thread's error replies by code.
 #[derive(Debug, Default)]
 pub struct ErrorCounts {
     counts: Mutex<BTreeMap<Box<[u8]>, u64>>,
-    full: AtomicBool,
 }
 
 impl ErrorCounts {
     /// Count an error with this code.
     pub fn count(&self, code: &[u8]) {
-        if self.full.load(Relaxed) {
-            return;
-        }
-        let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(code) {
-            *count += 1;
-        } else if counts.len() < LIMIT {
-            counts.insert(code.into(), 1);
-        } else {
-            counts.clear();
-            self.full.store(true, Relaxed);
-        }
+        add(&mut self.counts.lock(), code);
     }
 
-    /// Add this thread's counts to `sums`; a full table empties them for good.
+    /// Count an error that a script made up.
+    pub fn count_custom(&self, code: &[u8]) {
+        let mut counts = self.counts.lock();
+        let known = code == b"ERR" || counts.len() < LIMIT || counts.contains_key(code);
+        add(&mut counts, if known { code } else { OVERFLOW });
+    }
+
+    /// Add this thread's counts to `sums`.
     pub fn add_to(&self, sums: &mut BTreeMap<Box<[u8]>, u64>) {
         for (code, count) in self.counts.lock().iter() {
             *sums.entry(code.clone()).or_default() += count;
-        }
-        if self.full.load(Relaxed) || sums.len() > LIMIT || sums.contains_key(DISABLED) {
-            sums.clear();
-            sums.insert(DISABLED.into(), 1);
         }
     }
 
     /// Back to nothing.
     pub fn reset(&self) {
         self.counts.lock().clear();
-        self.full.store(false, Relaxed);
+    }
+}
+
+fn add(counts: &mut BTreeMap<Box<[u8]>, u64>, code: &[u8]) {
+    match counts.get_mut(code) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(code.into(), 1)),
     }
 }
 
@@ -77,12 +73,17 @@ mod tests {
     }
 
     #[test]
-    fn too_many_codes_switch_the_table_off_until_it_is_reset() {
+    fn new_codes_of_scripts_are_counted_together_once_there_are_many() {
         let counts = ErrorCounts::default();
-        (0..LIMIT + 1).for_each(|n| counts.count(format!("E{n}").as_bytes()));
+        let custom = |n: usize| counts.count_custom(format!("E{n}").as_bytes());
+        (0..LIMIT + 5).for_each(custom);
+        custom(0);
+        counts.count(b"WRONGTYPE");
         let mut sums = BTreeMap::new();
         counts.add_to(&mut sums);
-        assert_eq!(sums.keys().map(|k| &**k).collect::<Vec<_>>(), [DISABLED]);
+        let count = |code: &[u8]| sums.get(code).copied();
+        assert_eq!((count(b"E0"), count(OVERFLOW), count(b"WRONGTYPE")), (Some(2), Some(5), Some(1)));
+        assert_eq!(sums.len(), LIMIT + 2);
         counts.reset();
         counts.count(b"ERR");
         let mut sums = BTreeMap::new();
