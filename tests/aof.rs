@@ -333,6 +333,34 @@ fn waitaof_tells_what_is_on_disk() {
     assert_eq!(again.connect().run("GET a").text(), "2");
 }
 
+/// It said yes although there was no base yet, and a restart would have found nothing.
+#[test]
+fn waitaof_waits_for_the_first_base_and_hears_when_the_file_is_given_up() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &["--appendfsync", "always"]);
+    let (mut c, mut other) = (server.connect(), server.connect());
+    let answer = |local| Value::Array(vec![Value::Int(local), Value::Int(0)]);
+    c.run("SET a 1");
+    c.run("CONFIG SET rdb-key-save-delay 100000000");
+    assert_eq!(c.run("CONFIG SET appendonly yes").text(), "OK");
+    c.until("the file", |c| c.info("aof_rewrite_in_progress") == "1");
+    c.run("SET b 1");
+    assert_eq!(c.run("WAITAOF 1 0 100"), answer(0));
+    other.run("SET c 1");
+    other.send(&[b"WAITAOF", b"1", b"0", b"0"]);
+    c.until("the wait", |c| c.info("blocked_clients") == "1");
+    // A delay that is taken back ends at once.
+    c.run("CONFIG SET rdb-key-save-delay 0");
+    assert_eq!((other.read(), c.info("aof_rewrite_in_progress")), (answer(1), "0".into()));
+    c.run("CONFIG SET appendfsync no");
+    other.run("SET c 2");
+    other.send(&[b"WAITAOF", b"1", b"0", b"0"]);
+    c.until("the wait", |c| c.info("blocked_clients") == "1");
+    c.run("CONFIG SET appendonly no");
+    let error = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    assert_eq!((other.read().text(), c.run("WAITAOF 1 0 0").text()), (error.into(), error.into()));
+}
+
 /// A small file system of its own, if this user may mount one.
 struct SmallDisk(PathBuf);
 

@@ -175,6 +175,65 @@ fn the_largest_client_is_closed_where_clients_take_too_much_memory() {
     assert_eq!(other.run("PING").text(), "PONG");
 }
 
+/// Only buffers counted, and only ten times a second.
+#[test]
+fn all_that_a_client_makes_the_server_keep_counts_for_its_eviction() {
+    let server = Server::start(&["--maxmemory-clients", "1mb"]);
+    let mut other = server.connect();
+    other.run("CLIENT NO-EVICT on");
+    other.run("SETRANGE big 200000 x");
+    let request = |n: usize, args: &[String]| {
+        let mut text = format!("*{}\r\n", args.len());
+        args.iter().for_each(|arg| text.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
+        text.repeat(n).into_bytes()
+    };
+    let name = |i: usize| format!("{i:0>100}");
+    // What is sent again and again until the connection is closed.
+    type Work<'a> = (&'a str, &'a dyn Fn(usize) -> Vec<u8>);
+    let words = |verb: &'static str| move |i: usize| request(1, &[verb.to_owned(), name(i)]);
+    let (watch, subscribe, psubscribe, ssubscribe) =
+        (words("WATCH"), words("SUBSCRIBE"), words("PSUBSCRIBE"), words("SSUBSCRIBE"));
+    let track = |i: usize| {
+        let arguments = ["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX"].map(str::to_owned);
+        request(1, &[&arguments[..], &[name(i)]].concat())
+    };
+    let multi = |i: usize| {
+        if i == 0 { b"MULTI\r\n".to_vec() } else { request(1, &["ECHO".to_owned(), "x".repeat(100_000)]) }
+    };
+    // A value that is sent from where it is; the replies are not read.
+    let get = |_: usize| request(1, &["GET".to_owned(), "big".to_owned()]);
+    let argument = |_: usize| request(1, &["ECHO".to_owned(), "x".repeat(1 << 20)]);
+    let all: [Work<'_>; 8] = [
+        ("watched keys", &watch),
+        ("channels", &subscribe),
+        ("patterns", &psubscribe),
+        ("shard channels", &ssubscribe),
+        ("prefixes", &track),
+        ("a transaction", &multi),
+        ("replies", &get),
+        ("an argument", &argument),
+    ];
+    for (done, (what, work)) in all.into_iter().enumerate() {
+        let mut big = raw(&server);
+        let reads = what != "replies";
+        let reader = reads.then(|| {
+            let mut read = big.try_clone().unwrap();
+            std::thread::spawn(move || std::io::copy(&mut read, &mut std::io::sink()))
+        });
+        let closed = (0..100_000).any(|i| {
+            let failed = big.write_all(&work(i)).is_err();
+            failed || i % 50 == 49 && other.info("evicted_clients") == (done + 1).to_string()
+        });
+        assert!(closed, "{what}");
+        other.until(what, |c| c.info("evicted_clients") == (done + 1).to_string());
+        other.until(what, |c| c.info("connected_clients") == "1");
+        drop(big);
+        if let Some(reader) = reader {
+            let _ = reader.join();
+        }
+    }
+}
+
 #[test]
 fn a_lowered_memory_limit_acts_without_waiting_for_a_command() {
     let server = Server::start(&["--maxmemory-policy", "allkeys-lru", "--notify-keyspace-events", "Ee"]);

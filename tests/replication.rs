@@ -446,6 +446,13 @@ fn wait_counts_the_replicas_that_have_a_write() {
     assert_eq!(c.run("WAIT 2 10000").int(), 2);
     assert!(replicas[0].conn().run("WAIT 1 1").text().starts_with("ERR WAIT cannot be used with replica instances"));
     assert_eq!(c.run("WAIT 1 -1").text(), "ERR timeout is negative");
+    // In a script it counted replicas that have nothing at all.
+    replicas[0].server.signal("STOP");
+    c.run("SET a 3");
+    assert_eq!(c.run("WAIT 1 10000").int(), 1);
+    let script: &[&[u8]] = &[b"EVAL", b"return redis.call('WAIT', 2, 0)", b"0"];
+    assert_eq!(c.command(script).int(), 1);
+    replicas[0].server.signal("CONT");
     // It waited for ever.
     assert_eq!(c.run("WAIT 3 9223372036854775807").text(), "ERR timeout is out of range");
     assert!(c.run("WAITAOF 1 0 0").text().contains("appendonly is disabled"));

@@ -91,9 +91,11 @@ pub struct Client {
     pub argv_mem: AtomicUsize,
     /// Bytes of queued commands.
     pub multi_mem: AtomicUsize,
+    /// Bytes of watched keys, subscriptions and prefixes that it tracks.
+    pub names_mem: AtomicUsize,
     /// Bytes waiting to be sent.
     pub out: AtomicUsize,
-    /// Bytes of the output buffer.
+    /// Bytes of the output buffer, and of values that are to be sent from where they are.
     pub out_capacity: AtomicUsize,
     /// Most bytes in the output buffer lately.
     pub out_peak: AtomicUsize,
@@ -130,15 +132,28 @@ impl Client {
     pub fn subscriptions(&self) -> usize {
         self.subs.iter().map(|s| s.load(Relaxed)).sum()
     }
+    /// It watches, subscribes to or tracks something of this name.
+    pub fn hold_name(&self, name: &[u8]) {
+        self.names_mem.fetch_add(name_memory(name), Relaxed);
+    }
+    /// It does no longer.
+    pub fn drop_name(&self, name: &[u8]) {
+        self.names_mem.fetch_sub(name_memory(name), Relaxed);
+    }
     /// Bytes of memory that the connection takes.
     pub fn memory(&self) -> usize {
-        [&self.qbuf, &self.qbuf_free, &self.argv_mem, &self.multi_mem, &self.out_capacity]
+        [&self.qbuf, &self.qbuf_free, &self.argv_mem, &self.multi_mem, &self.names_mem, &self.out_capacity]
             .iter()
             .map(|n| n.load(Relaxed))
             .sum::<usize>()
             + self.mailbox.pending()
             + size_of::<Client>()
     }
+}
+
+/// What a name takes: once in the connection and once where it is looked up, with what is around it.
+fn name_memory(name: &[u8]) -> usize {
+    2 * name.len() + 128
 }
 
 impl WaiterClient for Client {
@@ -159,6 +174,10 @@ pub struct Registry {
     blocked: AtomicUsize,
     /// Connections refused so far.
     rejected: AtomicU64,
+    /// Bytes that connections took when they last counted, while `maxmemory-clients` is set.
+    memory: AtomicUsize,
+    /// Held by whoever chooses connections to close for it, or two would count one.
+    pub evicting: Mutex<()>,
     /// Connections closed for `maxmemory-clients`.
     evicted: AtomicU64,
     /// How many have open transactions watching keys.
@@ -226,6 +245,11 @@ impl Registry {
     /// Refused connections since the start or CONFIG RESETSTAT.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
+    }
+    /// A connection takes so many bytes now, after so many before. All of them together.
+    pub fn count_memory(&self, before: usize, now: usize) -> usize {
+        let change = now.wrapping_sub(before);
+        self.memory.fetch_add(change, Relaxed).wrapping_add(change)
     }
     /// Notes a connection closed for `maxmemory-clients`.
     pub fn count_evicted(&self) {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use indexmap::IndexSet;
+
 use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
@@ -136,7 +138,7 @@ pub struct Session {
     /// The open transaction.
     pub multi: Option<Multi>,
     /// Watched keys.
-    pub watched: Vec<(usize, Vec<u8>)>,
+    pub watched: IndexSet<(usize, Vec<u8>)>,
     /// Their mark.
     pub watch: Arc<Watch>,
     /// Subscribed channels.
@@ -225,7 +227,7 @@ impl Session {
             reply: ReplyMode::On,
             close: Close::No,
             multi: None,
-            watched: Vec::new(),
+            watched: IndexSet::new(),
             watch: Arc::default(),
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),

@@ -147,7 +147,9 @@ impl Tracking {
             let mut all = self.prefixes.write();
             let every: &[&[u8]] = &[b""];
             for prefix in if prefixes.is_empty() { every } else { prefixes } {
-                all.entry(prefix.to_vec()).or_default().insert(client.id, client.clone());
+                if all.entry(prefix.to_vec()).or_default().insert(client.id, client.clone()).is_none() {
+                    client.hold_name(prefix);
+                }
             }
             if !client.has(flags::TRACKING_BROADCAST) {
                 self.broadcasts.fetch_add(1, Relaxed);
@@ -163,8 +165,10 @@ impl Tracking {
         }
         if client.has(flags::TRACKING_BROADCAST) {
             self.broadcasts.fetch_sub(1, Relaxed);
-            self.prefixes.write().retain(|_, followers| {
-                followers.remove(&client.id);
+            self.prefixes.write().retain(|prefix, followers| {
+                if followers.remove(&client.id).is_some() {
+                    client.drop_name(prefix);
+                }
                 !followers.is_empty()
             });
         }

@@ -234,7 +234,7 @@ impl Server {
             checksum: self.config.rdbchecksum(),
             history,
             now: clock::now_ms(),
-            delay_us: self.config.rdb_key_save_delay(),
+            delay: Some(self.config),
         }
     }
     /// Whether data are being written out, or are about to be: no other snapshot can begin.

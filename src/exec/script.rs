@@ -248,6 +248,7 @@ impl Parts<'_> {
         });
         own.client = session.client.clone();
         own.db = session.db;
+        own.written = session.written;
         own.user.clone_from(&session.user);
         own.unrestricted = session.unrestricted;
         own.internal = session.internal;

@@ -134,7 +134,8 @@ impl Worker {
     pub fn end_transaction(&mut self, session: &mut Session, now: i64) {
         session.multi = None;
         if !session.watched.is_empty() {
-            let keys = std::mem::take(&mut session.watched);
+            let keys: Vec<_> = std::mem::take(&mut session.watched).into_iter().collect();
+            keys.iter().for_each(|(_, key)| session.client.drop_name(key));
             let watch = std::mem::take(&mut session.watch);
             self.unwatch(keys, watch, now);
         }

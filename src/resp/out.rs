@@ -70,6 +70,10 @@ impl Out {
     pub fn capacity(&self) -> usize {
         self.buf.capacity()
     }
+    /// Bytes of memory that it keeps alive: the buffer, and pieces that others may have let go of.
+    pub fn memory(&self) -> usize {
+        self.buf.capacity() + self.shared_len
+    }
     /// Drops everything after a length read earlier with [`Out::place`].
     pub fn truncate(&mut self, to: Mark) {
         self.buf.truncate(to.0);

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use super::accept::Accepted;
+use super::evict::Account;
 use super::feed::{Feed, Next};
 use super::queue::Queued;
 use super::stream::Stream;
@@ -90,6 +91,8 @@ struct Conn {
     feed: Option<Feed>,
     /// Replies wait until the append-only file is on disk up to here.
     hold: Option<u64>,
+    /// What it is known to take.
+    account: Account,
 }
 
 /// Why a connection woke up.
@@ -148,6 +151,7 @@ pub async fn serve(server: &'static Server, shared: Rc<Shared>, worker: usize, i
         pending: false,
         feed: None,
         hold: None,
+        account: Account::default(),
     };
     let stats = conn.shared.stats();
     Queued::new(conn.run(), stats).await;
@@ -207,7 +211,7 @@ impl Conn {
             }
             self.work().await;
             self.begin_feed();
-            if !self.flush() || self.is_over() {
+            if !self.flush() || self.is_over() || !self.account.settle(self.server, &self.session.client) {
                 return;
             }
         }
@@ -314,7 +318,8 @@ impl Conn {
                 tracing::warn!("Closing client that reached max query buffer length: {}", c.addr);
                 return false;
             }
-            return true;
+            // Before the request is whole, or is looked at.
+            return self.account.settle(self.server, c);
         }
         // The plain case: everything that came is executed where it is, and the replies go out where they are.
         out.set_proto(self.out.proto());
@@ -526,7 +531,7 @@ impl Conn {
         let unsent = self.out.len();
         let client = &self.session.client;
         client.out.store(unsent, Relaxed);
-        client.out_capacity.store(self.out.capacity(), Relaxed);
+        client.out_capacity.store(self.out.memory(), Relaxed);
         if unsent == 0 {
             self.soft_since = 0;
             return true;
@@ -595,6 +600,7 @@ impl Conn {
         if self.session.monitor {
             self.server.registry.count_monitor(false);
         }
+        std::mem::take(&mut self.account).close(self.server);
         self.server.registry.remove(client.id);
     }
 }

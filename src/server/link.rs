@@ -17,6 +17,7 @@ use super::{bulk, dial};
 use crate::base::clock;
 use crate::clients::{Client, Session, flags};
 use crate::commands::Server;
+use crate::commands::persistence::aof;
 use crate::commands::replication::{failover, role};
 use crate::commands::text::REPLICA_VERSION;
 use crate::config::enums::PropagationError;
@@ -386,7 +387,7 @@ impl Following {
         let repl = &self.server.repl;
         let offset = repl.log.end().to_string();
         if repl.log.has_file() {
-            let file = repl.file_synced().to_string();
+            let file = aof::lasting(self.server).to_string();
             wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes(), b"FACK", file.as_bytes()]).await
         } else {
             wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes()]).await

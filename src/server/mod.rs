@@ -13,6 +13,7 @@ mod bulk;
 mod bus;
 mod conn;
 mod dial;
+mod evict;
 mod feed;
 mod link;
 mod listen;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::evict;
 use crate::base::clock;
 use crate::clients::flags;
 use crate::commands::Server;
@@ -35,7 +36,7 @@ pub async fn run(server: &'static Server) {
         if server.pause.lapse(now) {
             server.registry.nudge_all();
         }
-        evict_clients(server);
+        evict::evict(server);
         server.tracking.limit(&server.registry, server.config.tracking_table_max_keys());
         save::cron(server, now);
         aof::cron(server, now);
@@ -44,26 +45,6 @@ pub async fn run(server: &'static Server) {
             close_idle(server, now);
             server.targets.close_idle(now);
         }
-    }
-}
-
-/// `maxmemory-clients`: while clients' buffers together take more, the largest is closed.
-fn evict_clients(server: &'static Server) {
-    let limit = server.config.maxmemory_clients();
-    if limit == 0 {
-        return;
-    }
-    let mut clients: Vec<_> = server.registry.all().into_iter().map(|c| (c.memory(), c)).collect();
-    let mut total: usize = clients.iter().map(|(memory, _)| memory).sum();
-    clients.retain(|(_, c)| !c.has(flags::NO_EVICT) && !c.mailbox.is_closing());
-    clients.sort_by_key(|(memory, _)| *memory);
-    while total > limit
-        && let Some((memory, client)) = clients.pop()
-    {
-        tracing::info!("Evicting client: id={} addr={}", client.id, client.addr);
-        server.registry.count_evicted();
-        client.mailbox.close();
-        total -= memory;
     }
 }
 

@@ -82,6 +82,11 @@ impl Aof {
     }
 }
 
+/// The log's offset up to which a restart would find everything in the append-only file; 0 while there is nothing to build on.
+pub fn lasting(server: &Server) -> u64 {
+    if server.aof.baseless.load(Acquire) { 0 } else { server.repl.file_synced() }
+}
+
 /// Hands the log's effects on.
 struct Sink(Arc<Writer>);
 
@@ -255,7 +260,9 @@ pub fn turn_off(server: &'static Server) {
     if let Some(rewrite) = server.aof.rewrite() {
         rewrite.cancel.store(true, Release);
     }
+    wait::fail_local(server);
     detach(server);
+    server.repl.set_file_synced(0);
     server.gate.set(bits::FILE, false);
 }
 
@@ -313,6 +320,7 @@ fn begin(server: &'static Server) -> bool {
         match result {
             Ok(()) => {
                 aof.baseless.store(false, Release);
+                wait::serve(server);
                 aof.failed.store(false, Release);
                 aof.failures.store(0, Release);
                 aof.rewrites.fetch_add(1, AcqRel);

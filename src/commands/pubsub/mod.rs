@@ -197,6 +197,7 @@ fn subscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
     }
     for name in &args[1..] {
         if sort.of(cx.session).insert(name.to_vec()) {
+            cx.session.client.hold_name(name);
             match sort {
                 Sort::Channel => cx.server.pubsub.subscribe(name, &cx.session.client),
                 Sort::Pattern => cx.server.pubsub.psubscribe(name, &cx.session.client),
@@ -229,6 +230,7 @@ fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
     };
     for name in &names {
         if sort.of(cx.session).remove(name) {
+            cx.session.client.drop_name(name);
             match sort {
                 Sort::Channel => cx.server.pubsub.unsubscribe(name, &cx.session.client),
                 Sort::Pattern => cx.server.pubsub.punsubscribe(name, &cx.session.client),
@@ -247,6 +249,7 @@ fn unsubscribe(cx: &mut Ctx<'_>, args: &[&[u8]], sort: Sort) -> CmdResult {
 /// The subscription to a shard channel is over, for its slot went to another node.
 pub fn shard_left(session: &mut Session, channel: &[u8], out: &mut Out) {
     if session.shard_channels.remove(channel) {
+        session.client.drop_name(channel);
         confirm(out, b"sunsubscribe", Some(channel), session.shard_channels.len());
         session.publish_subscriptions();
     }

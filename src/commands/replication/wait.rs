@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clients::{Acks, Block, NullKind};
 use crate::commands::options;
+use crate::commands::persistence::aof;
 use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::keyspace::Waiter;
 use crate::repl::Wait;
@@ -29,6 +30,8 @@ pub static WAITAOF: Command = Command::new(
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     waitaof,
 );
+
+const NO_FILE: Error = Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
 fn wait(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if cx.server.repl.link.is_replica() {
@@ -60,8 +63,8 @@ fn waitaof(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
              and are not propagated.",
         ));
     }
-    if local == 1 && !cx.server.repl.log.has_file() {
-        return Err(Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
+    if local == 1 && !cx.config().appendonly() {
+        return Err(NO_FILE);
     }
     let acks = Acks { offset: cx.session.written, replicas: replicas as usize, file: Some(local == 1) };
     begin(cx, acks, replicas, timeout)
@@ -84,7 +87,7 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
 
 /// Who has it: this node's disk (0 or 1), and how many replicas.
 fn counts(server: &Server, acks: &Acks) -> (usize, usize) {
-    let local = acks.file.is_some() && server.repl.file_synced() >= acks.offset;
+    let local = acks.file.is_some() && aof::lasting(server) >= acks.offset;
     (usize::from(local), server.repl.have(acks.offset, acks.file.is_some()))
 }
 
@@ -106,6 +109,17 @@ pub fn register(server: &Server, waiter: Arc<Waiter>, acks: Acks) {
     server.repl.ask();
     // What it waits for may have come before it was in the list.
     serve(server);
+}
+
+/// The append-only file is given up: who waits for it hears so.
+pub fn fail_local(server: &Server) {
+    for w in server.repl.waits().into_iter().filter(|w| w.acks.file == Some(true)) {
+        if w.waiter.take() {
+            let mut out = Out::default();
+            out.error(&NO_FILE);
+            w.waiter.served(out.take_bytes());
+        }
+    }
 }
 
 /// Answers those who have what they wait for.

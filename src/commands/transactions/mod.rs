@@ -82,9 +82,9 @@ fn multi(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
 fn watch(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let db = cx.db.index();
     for &key in &args[1..] {
-        if !cx.session.watched.iter().any(|(d, k)| *d == db && k == key) {
+        if cx.session.watched.insert((db, key.to_vec())) {
             cx.db.watch(key, &cx.session.watch);
-            cx.session.watched.push((db, key.to_vec()));
+            cx.session.client.hold_name(key);
         }
     }
     cx.session.publish_multi();
@@ -103,6 +103,7 @@ pub fn discard(cx: &mut Ctx<'_>) {
 pub fn forget_watches(db: &mut Db<'_>, session: &mut Session) {
     for (index, key) in std::mem::take(&mut session.watched) {
         db.other(index).unwatch(&key, &session.watch);
+        session.client.drop_name(&key);
     }
     session.watch = Default::default();
 }

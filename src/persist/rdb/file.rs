@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{Writer, form_of, opcode, write_body};
 use crate::base::{clock, crc64};
+use crate::config::Config;
 use crate::keyspace::snapshot::{Busy, Encode, Progress, Snapshot, Stats};
 use crate::keyspace::{EntryRef, Keyspace, NO_EXPIRY, access};
 
@@ -31,8 +32,8 @@ pub struct Options {
     pub history: History,
     /// Unix time, ms.
     pub now: i64,
-    /// Microseconds to wait after each key, for tests.
-    pub delay_us: i64,
+    /// Whose `rdb-key-save-delay` to wait after each key, as it is then.
+    pub delay: Option<&'static Config>,
 }
 
 /// What is known at the cut.
@@ -133,7 +134,7 @@ pub struct FileSnapshot {
     snapshot: Snapshot,
     head: Vec<u8>,
     checksum: bool,
-    delay_us: u64,
+    delay: Option<&'static Config>,
     progress: Arc<Progress>,
 }
 
@@ -147,8 +148,8 @@ impl FileSnapshot {
     ) -> Result<(FileSnapshot, T), Busy> {
         let encoders = move || Box::new(Records { options }) as Box<dyn Encode>;
         let (snapshot, (head, result)) = Snapshot::begin(ks, &encoders, progress.clone(), |_| at_cut())?;
-        let (checksum, delay_us) = (options.checksum, options.delay_us.max(0) as u64);
-        Ok((FileSnapshot { snapshot, head: head.encode(), checksum, delay_us, progress }, result))
+        let (checksum, delay) = (options.checksum, options.delay);
+        Ok((FileSnapshot { snapshot, head: head.encode(), checksum, delay, progress }, result))
     }
     /// Writes it, in pieces. Ends early with the error of the sink, or if `cancel` is set.
     pub fn run(self, cancel: &AtomicBool, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Stats> {
@@ -160,12 +161,13 @@ impl FileSnapshot {
             }
             bytes += chunk.len() as u64;
             let keys = self.progress.done.load(Relaxed) as u64;
-            let mut wait = (keys - waited_for) * self.delay_us;
-            waited_for = keys;
-            while wait > 0 && !cancel.load(Relaxed) {
-                let step = wait.min(1000);
+            let new = keys - std::mem::replace(&mut waited_for, keys);
+            let wait = || self.delay.map_or(0, |config| new.saturating_mul(config.rdb_key_save_delay().max(0) as u64));
+            let mut waited = 0;
+            while waited < wait() && !cancel.load(Relaxed) {
+                let step = (wait() - waited).min(1000);
                 clock::pause_us(step);
-                wait -= step;
+                waited += step;
             }
             if cancel.load(Relaxed) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
