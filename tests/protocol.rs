@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use support::Server;
+use support::{Conn, Server};
 
 fn raw(server: &Server) -> TcpStream {
     let s = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
@@ -232,6 +232,29 @@ fn all_that_a_client_makes_the_server_keep_counts_for_its_eviction() {
             let _ = reader.join();
         }
     }
+}
+
+#[test]
+fn a_lowered_limit_of_clients_acts_at_once() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let mut c = server.connect();
+    c.run("DEBUG PAUSE-CRON 1");
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| raw(&server)).collect();
+    for client in &mut clients {
+        client.write_all(b"*2\r\n$4\r\nECHO\r\n$2000000\r\n").unwrap();
+        client.write_all(&[b'x'; 1_000_000]).unwrap();
+    }
+    let big = |c: &mut Conn| {
+        let list = c.run("CLIENT LIST").text();
+        let sizes =
+            list.split("tot-mem=").skip(1).map(|rest| rest.split(' ').next().unwrap().parse::<usize>().unwrap());
+        sizes.filter(|size| *size > 1_000_000).collect::<Vec<_>>()
+    };
+    c.until("the arguments", |c| big(c).len() == 4);
+    let sizes = big(&mut c);
+    let limit = sizes.iter().sum::<usize>() - sizes[0] / 2;
+    c.run(&format!("CONFIG SET maxmemory-clients {limit}"));
+    assert_eq!((c.info("evicted_clients"), big(&mut c).len()), ("1".into(), 3));
 }
 
 #[test]

@@ -539,6 +539,47 @@ fn keys_of_a_writable_replicas_own_end_there() {
     c.until("the other key", |c| c.run("DBSIZE").int() == 2);
 }
 
+/// Nobody woke what reads the log of a replica, unless its own reader spoke.
+#[test]
+fn who_follows_a_replica_hears_at_once_without_a_word() {
+    let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    primary.conn().run("CONFIG SET repl-ping-replica-period 3600");
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    let mut follower = TcpStream::connect(("127.0.0.1", replica.port())).unwrap();
+    follower.set_read_timeout(Some(PATIENCE)).unwrap();
+    follower.write_all(b"SYNC\r\n").unwrap();
+    wait("the snapshot", || replica.conn().run("INFO replication").text().contains("state=online"));
+    let mut p = primary.conn();
+    let mut got = Vec::new();
+    for value in ["one", "two", "three"] {
+        p.run(&format!("SET key {value}"));
+        let end = format!("{value}\r\n").into_bytes();
+        while !got.ends_with(&end) {
+            let mut some = [0; 4096];
+            let n = follower.read(&mut some).unwrap_or_else(|e| panic!("{value}: {e}"));
+            assert!(n > 0, "{value}");
+            got.extend_from_slice(&some[..n]);
+        }
+    }
+}
+
+#[test]
+fn debug_replicate_makes_a_replica_say_which_command_was_wrong() {
+    let primary = Node::start(Dunlin, &[]);
+    let replica = Node::start(Dunlin, &["--propagation-error-behavior", "ignore"]);
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    let mut p = primary.conn();
+    p.run("SET text abc");
+    assert_eq!(p.run("DEBUG REPLICATE incr text").text(), "OK");
+    p.run("SET after 1");
+    assert_eq!(p.run("WAIT 1 10000").int(), 1);
+    let line = replica.server.wait_for_log("== CRITICAL ==");
+    assert!(line.contains("not an integer") && line.ends_with("after processing the command 'incr'"), "{line}");
+    assert_eq!((p.run("GET text").text(), replica.conn().run("GET after").text()), ("abc".into(), "1".into()));
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

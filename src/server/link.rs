@@ -23,6 +23,7 @@ use crate::commands::text::REPLICA_VERSION;
 use crate::config::enums::PropagationError;
 use crate::exec::{Stop, Stream, Turn, Worker};
 use crate::keyspace::encode_request;
+use crate::keyspace::hooks::LogSink;
 use crate::repl::{LinkState, Primary};
 use crate::resp::{Decoder, Limits, Out, Step};
 
@@ -415,6 +416,26 @@ impl Following {
     }
 }
 
+/// The number of the first of some replies that is an error, or has one in it, and its text.
+fn first_error(replies: &[u8]) -> (usize, String) {
+    fn text(frame: &BytesFrame) -> Option<String> {
+        match frame {
+            BytesFrame::Error(e) => Some(e.to_string()),
+            BytesFrame::Array(items) => items.iter().find_map(text),
+            _ => None,
+        }
+    }
+    let mut rest = BytesMut::from(replies);
+    let mut number = 0;
+    while let Ok(Some((frame, ..))) = decode_bytes_mut(&mut rest) {
+        if let Some(text) = text(&frame) {
+            return (number, text);
+        }
+        number += 1;
+    }
+    (number, String::new())
+}
+
 /// Takes requests out of the stream.
 #[derive(Default)]
 struct Reader {
@@ -456,6 +477,7 @@ impl Reader {
                         Some(end) => *end = self.pos,
                         None => {
                             server.repl.log.append_stream(&buf[..self.pos], generation);
+                            server.repl.log.wake();
                             let _ = buf.split_to(self.pos);
                             self.pos = 0;
                         }
@@ -512,12 +534,17 @@ impl Reader {
         };
         let errors = worker.stats.error_replies.get();
         let (done, stop) = worker.run(session, &turn, &mut self.out);
+        // What replicas of this node read is the primary's stream, not what this node does.
+        server.repl.log.wake();
         server.repl.link.selected.store(session.db, Release);
         if worker.stats.error_replies.get() != errors {
-            let replies = self.out.take_bytes();
-            let error = replies.split(|c| *c == b'\n').find(|line| line.first() == Some(&b'-')).unwrap_or_default();
-            let text = String::from_utf8_lossy(error);
-            tracing::warn!("== CRITICAL == This replica is sending an error to its primary: '{text}'");
+            let (number, error) = first_error(&self.out.take_bytes());
+            let first: usize = self.counts[..number.min(ready - 1)].iter().map(|n| *n as usize).sum();
+            let name = String::from_utf8_lossy(self.args[first].of(buf)).into_owned();
+            tracing::warn!(
+                "== CRITICAL == This replica is sending an error to its primary: '{error}' after processing the \
+                 command '{name}'"
+            );
             if server.config.propagation_error_behavior() != PropagationError::Ignore {
                 std::process::abort();
             }

@@ -225,6 +225,10 @@ fn install_hook(server: &'static Server, acceptors: Arc<accept::Remote>) {
             sync::count_good(server, crate::base::clock::now_ms());
             Ok(())
         }
+        "maxmemory-clients" | "maxmemory" => {
+            evict::evict(server);
+            Ok(())
+        }
         "locale-collate" => set_locale(config),
         "oom-score-adj" | "oom-score-adj-values" => oom::apply(server),
         name if name.starts_with("cluster-") => {

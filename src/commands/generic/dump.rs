@@ -108,7 +108,10 @@ fn unpack(server: &Server, payload: &[u8]) -> Result<Value, Error> {
     let mut reader = rdb::Reader::new(body);
     let limits = server.limits();
     let value = reader.byte().and_then(|what| rdb::read_value(what, &mut reader, &limits, clock::now_ms()));
-    value.ok().filter(|_| reader.rest().is_empty()).ok_or(Error::new("ERR Bad data format"))
+    value.ok().filter(|_| reader.rest().is_empty()).ok_or_else(|| {
+        tracing::warn!("RESTORE of a payload whose integrity check failed");
+        Error::new("ERR Bad data format")
+    })
 }
 
 fn restore(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {

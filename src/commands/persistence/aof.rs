@@ -247,7 +247,7 @@ pub fn turn_on(server: &'static Server) -> Result<(), String> {
         *server.aof.manifest.lock() = manifest;
     }
     server.aof.baseless.store(true, Release);
-    if !begin(server) {
+    if server.has_snapshot() || !begin(server) {
         server.aof.scheduled.store(true, Release);
     }
     Ok(())

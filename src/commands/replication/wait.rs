@@ -1,6 +1,7 @@
 //! WAIT and WAITAOF: clients that want to know who has their writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 
 use crate::clients::{Acks, Block, NullKind};
 use crate::commands::options;
@@ -87,7 +88,8 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
 
 /// Who has it: this node's disk (0 or 1), and how many replicas.
 fn counts(server: &Server, acks: &Acks) -> (usize, usize) {
-    let local = acks.file.is_some() && aof::lasting(server) >= acks.offset;
+    // Without a base nothing lasts, not even what was written before there was an offset.
+    let local = acks.file.is_some() && !server.aof.baseless.load(Acquire) && aof::lasting(server) >= acks.offset;
     (usize::from(local), server.repl.have(acks.offset, acks.file.is_some()))
 }
 

@@ -170,14 +170,14 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
             clock::pause_us(1000);
         }
     }
-    if server.aof.baseless.load(Acquire) && !has_first_base(server) && !plan.force {
-        tracing::warn!("Writing initial AOF, can't exit");
-        return Err(SaveFailed);
-    }
     let replicas = server.repl.online();
     if replicas > 0 && !server.repl.link.is_replica() {
         let in_step = server.repl.have(server.repl.log.end(), false);
         tracing::info!("{in_step} of {replicas} replicas are in sync when shutting down.");
+    }
+    if server.aof.baseless.load(Acquire) && !has_first_base(server) && !plan.force {
+        tracing::warn!("Writing initial AOF, can't exit");
+        return Err(SaveFailed);
     }
     let saves = plan.save.unwrap_or_else(|| !server.config.save_points().is_empty());
     if saves {

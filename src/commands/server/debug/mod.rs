@@ -79,6 +79,10 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.config().rewrite().map_err(|why| Error::owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {why}")))?;
             cx.out.ok();
         }
+        (b"replicate", argv @ [_, ..]) => {
+            cx.db.share(argv);
+            cx.out.ok();
+        }
         (b"structsize", []) => structsize(cx),
         (b"loadaof", []) => return persistence::load_aof(cx),
         (b"reload", options) => return persistence::reload(cx, options),
@@ -201,6 +205,8 @@ const HELP: &[&str] = &[
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Sets the threshold for elements to be inserted as plain vs packed nodes.",
     "    Setting to 0 restores to default.",
+    "REPLICATE <command> [<arg> ...]",
+    "    Send a command to the replicas that is not executed here.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>",
     "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
     "REPLYBUFFER RESIZING <0|1>",
