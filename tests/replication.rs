@@ -580,6 +580,47 @@ fn debug_replicate_makes_a_replica_say_which_command_was_wrong() {
     assert_eq!((p.run("GET text").text(), replica.conn().run("GET after").text()), ("abc".into(), "1".into()));
 }
 
+/// Data of another history served while the primary's were loaded beside them.
+#[test]
+fn data_beside_which_others_are_loaded_serve_if_they_are_of_the_same_history() {
+    let primary = Node::start(Dunlin, &["--repl-diskless-sync", "yes"]);
+    let replica = Node::start(Dunlin, &["--repl-diskless-load", "swapdb"]);
+    let (mut p, mut c) = (primary.conn(), replica.conn());
+    p.run("DEBUG POPULATE 2000 key 2000");
+    c.run("SET own value");
+    p.run("CONFIG SET rdb-key-save-delay 10000");
+    replica.follow(primary.port());
+    c.until("the loading", |c| c.info("loading") == "1");
+    assert_eq!(c.info("async_loading"), "0");
+    assert_eq!(c.run("GET own").text(), "LOADING Redis is loading the dataset in memory");
+    p.run("CONFIG SET repl-diskless-sync-delay 3600");
+    p.run("CLIENT KILL TYPE replica");
+    c.until("the end of the loading", |c| c.info("loading") == "0");
+    assert_eq!((c.run("GET own").text(), c.run("DBSIZE").int()), ("value".into(), 1));
+    for line in ["CONFIG SET rdb-key-save-delay 0", "CONFIG SET repl-diskless-sync-delay 0"] {
+        p.run(line);
+    }
+    wait("the link", || replica.info("master_link_status") == "up");
+    assert_eq!(c.run("DBSIZE").int(), 2000);
+    // The same history, from which too much is missing.
+    p.run("CONFIG SET repl-backlog-size 16384");
+    p.run("CONFIG SET rdb-key-save-delay 10000");
+    let far = vec![b'x'; 1 << 20];
+    p.run("MULTI");
+    p.run("CLIENT KILL TYPE replica");
+    p.run("SET a 1");
+    p.command(&[b"SET", b"b", &far]);
+    p.run("EXEC");
+    let before = p.info("sync_full");
+    p.until("another snapshot", |p| p.info("sync_full") != before);
+    c.until("the loading", |c| c.info("async_loading") == "1");
+    assert_eq!((c.info("loading"), c.run("EXISTS key:1 a").int()), ("0".into(), 1));
+    assert_eq!(c.run("SAVE").text(), "LOADING Redis is loading the dataset in memory");
+    p.run("CONFIG SET rdb-key-save-delay 0");
+    c.until("the new data", |c| c.info("async_loading") == "0" && c.run("EXISTS a").int() == 1);
+    assert_in_step(&primary, &replica, "in the end");
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

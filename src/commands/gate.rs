@@ -22,6 +22,8 @@ pub mod bits {
     pub const FILE: u32 = 1 << 5;
     /// A script has run for longer than `busy-reply-threshold`: few commands are taken meanwhile.
     pub const BUSY: u32 = 1 << 6;
+    /// The data are being loaded beside the old ones, which serve: only what works on all of them is refused.
+    pub const ASIDE: u32 = 1 << 7;
 }
 
 /// The word.

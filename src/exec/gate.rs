@@ -65,6 +65,9 @@ impl Worker {
         if has(bits::LOADING) && lacks(Flags::LOADING) {
             return Some(Error::LOADING);
         }
+        if has(bits::ASIDE) && entry.flags().has(Flags::NO_ASYNC_LOADING) {
+            return Some(Error::LOADING);
+        }
         if has(bits::BUSY) && !self.server.running.any() {
             // It has just ended.
         } else if has(bits::BUSY) && !entry.flags().has(Flags::ALLOW_BUSY) {

@@ -148,7 +148,7 @@ pub(super) async fn receive(
     link.bulk_total.store(total as i64, Relaxed);
     let empty = (0..server.keyspace.databases()).all(|db| server.metrics.keys(db) == 0);
     let loaded = match server.config.repl_diskless_load() {
-        DisklessLoad::SwapDb => aside(server, worker, generation, wire, &end, total).await?,
+        DisklessLoad::SwapDb => aside(server, worker, generation, wire, &end, (id, total)).await?,
         DisklessLoad::FlushBeforeLoad => straight(server, worker, generation, wire, &end, total).await?,
         DisklessLoad::OnEmptyDb if empty => straight(server, worker, generation, wire, &end, total).await?,
         _ => by_file(server, worker, generation, wire, &end).await?,
@@ -311,16 +311,18 @@ async fn straight(
     result
 }
 
-/// Straight from the socket, beside the old data, which serve until all is there.
+/// Straight from the socket, beside the old data, which stay until all is there. They serve meanwhile if they are an earlier
+/// state of the same history `of.0`; `of.1`: bytes, if known.
 async fn aside(
     server: &'static Server,
     worker: &mut Worker,
     generation: u64,
     wire: &mut Wire,
     end: &End,
-    total: u64,
+    of: (&str, u64),
 ) -> io::Result<Loaded> {
-    let _announced = load::Announced::begin(server, total, true);
+    let same = server.repl.ids().current == of.0;
+    let _announced = load::Announced::begin(server, of.1, same);
     let aside = server.aside();
     let loaded = load_from(server, (aside.keyspace, &aside.metrics), wire, end).await;
     let result = loaded.and_then(|loaded| check(server, generation).map(|()| loaded));

@@ -83,9 +83,7 @@ impl Announced {
     /// Loading begins. `total`: bytes, if known. `aside`: the old data serve on.
     pub fn begin(server: &'static Server, total: u64, aside: bool) -> Announced {
         server.loading.begin(total, aside);
-        if !aside {
-            server.gate.set(bits::LOADING, true);
-        }
+        server.gate.set(if aside { bits::ASIDE } else { bits::LOADING }, true);
         Announced(server)
     }
 }
@@ -93,7 +91,7 @@ impl Announced {
 impl Drop for Announced {
     fn drop(&mut self) {
         self.0.loading.end();
-        self.0.gate.set(bits::LOADING, false);
+        self.0.gate.set(bits::LOADING | bits::ASIDE, false);
     }
 }
 
