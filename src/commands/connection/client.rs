@@ -240,7 +240,7 @@ const HELP_LINES: &[&str] = &[
     "    * ADDR (<ip:port>|<unixsocket>:0), LADDR (<ip:port>|<unixsocket>:0), IP <ip>",
     "    * TYPE (NORMAL|PRIMARY|REPLICA|PUBSUB), FLAGS <letters>, DB <index>",
     "    * ID <client-id> [<client-id> ...], USER <username>, NAME <name>",
-    "    * LIB-NAME <name>, LIB-VER <version>",
+    "    * LIB-NAME <name>, LIB-VER <version>, CAPA <letters>",
     "    * IDLE <seconds>, MAXAGE <seconds> (at least)",
     "NO-EVICT (ON|OFF)",
     "    Protect current client connection from eviction.",

@@ -66,6 +66,8 @@ enum Test {
     Db(usize),
     /// Letters of which all are set.
     Flags(Vec<u8>),
+    /// It said that it can be redirected, the one ability that there is.
+    Redirects,
     /// At least so many seconds without a command.
     Idle(i64),
     /// At least so many seconds old.
@@ -90,6 +92,7 @@ impl Test {
                 let set = letters(client);
                 wanted.iter().all(|letter| set.as_bytes().contains(letter))
             }
+            Test::Redirects => client.has(flags::REDIRECTS),
             Test::Idle(seconds) => seconds_since(client.active.load(Relaxed)) >= *seconds,
             Test::MaxAge(seconds) => seconds_since(client.created) >= *seconds,
         }
@@ -134,6 +137,8 @@ pub struct Filter {
     pub skip_me: Option<bool>,
 }
 
+/// The letter that stands for CLIENT CAPA redirect.
+const REDIRECTS: u8 = b'r';
 /// The letters that FLAGS knows.
 const LETTERS: &[u8] = b"OSMPxbtRBdcuAUreTNiE";
 
@@ -214,6 +219,12 @@ fn test(name: &[u8], value: &[u8], known: &Known<'_>) -> Result<Test, Error> {
             }
             Test::Flags(text())
         }
+        () if is(name, "CAPA") => {
+            if value.is_empty() || !value.iter().all(|letter| *letter == REDIRECTS) {
+                return Err(Error::owned([b"ERR Unknown capa found in the provided filter: ", value].concat()));
+            }
+            Test::Redirects
+        }
         () if is(name, "IDLE") => Test::Idle(seconds(value, "idle")?),
         () if is(name, "MAXAGE") => Test::MaxAge(seconds(value, "maxage")?),
         () => return Err(Error::SYNTAX),
@@ -260,6 +271,8 @@ mod tests {
         assert_eq!(fits("MAXAGE 100 NOT-IDLE 41"), (true, true));
         assert_eq!(fits("MAXAGE 101"), (false, false));
         assert_eq!(fits("USER default DB 0 FLAGS N"), (true, true));
+        b.set(flags::REDIRECTS, true);
+        assert_eq!((fits("CAPA r"), fits("NOT-CAPA rr")), ((false, true), (true, false)));
         assert_eq!(parse("SKIPME no").unwrap().skip_me, Some(false));
     }
 
@@ -275,6 +288,7 @@ mod tests {
         assert_eq!(error("SKIPME perhaps"), "ERR syntax error");
         assert_eq!(error("ID"), "ERR syntax error");
         assert_eq!(error("WHAT 1"), "ERR syntax error");
+        assert_eq!(error("CAPA x"), "ERR Unknown capa found in the provided filter: x");
         assert_eq!(error("FLAGS 9"), "ERR Unknown flags found in the provided filter: 9");
     }
 }
