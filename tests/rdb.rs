@@ -282,6 +282,54 @@ fn after_flushall_with_save_points_no_change_is_unsaved() {
     assert_ne!(c.info("rdb_changes_since_last_save"), "0");
 }
 
+/// It was heard only once the snapshot was done, and left the file behind.
+#[test]
+fn a_second_interrupt_ends_a_final_snapshot() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &["--save", "3600 1", "--rdb-key-save-delay", "100000000"]);
+    let mut c = server.connect();
+    c.run("SET a 1");
+    server.signal("INT");
+    let temporary = dir.0.join(format!("temp-{}.rdb", server.pid()));
+    c.until("the snapshot", |_| temporary.exists());
+    server.signal("INT");
+    assert_eq!(server.wait(), Some(1));
+    assert!(!temporary.exists() && !dir.0.join("dump.rdb").exists());
+}
+
+/// A SHUTDOWN or SAVE that failed said so, and then writes stopped too.
+#[test]
+fn a_snapshot_that_fails_in_the_foreground_stops_no_writes() {
+    let dir = TempDir::new();
+    std::fs::create_dir(dir.0.join("occupied")).unwrap();
+    std::fs::write(dir.0.join("occupied/file"), "x").unwrap();
+    let server = start_in(&dir.0, dunlin(), &["--save", "3600 1", "--enable-protected-configs", "yes"]);
+    let mut c = server.connect();
+    c.run("SET a 1");
+    c.run("CONFIG SET dbfilename occupied");
+    assert!(c.run("SAVE").is_error());
+    assert_eq!(c.run("SHUTDOWN").text(), "ERR Errors trying to SHUTDOWN. Check logs.");
+    assert_eq!((c.run("PING").text(), c.run("SET a 2").text()), ("PONG".into(), "OK".into()));
+}
+
+#[test]
+fn snapshots_and_rewrites_come_after_the_transaction_that_asked_for_them() {
+    let dir = TempDir::new();
+    let server = start_in(&dir.0, dunlin(), &["--appendonly", "yes"]);
+    let mut c = server.connect();
+    for (line, reply, field) in [
+        ("BGSAVE", "Background saving scheduled", "rdb_saves"),
+        ("BGREWRITEAOF", "Background append only file rewriting scheduled", "aof_rewrites"),
+    ] {
+        let before = c.info(field);
+        c.run("MULTI");
+        c.run(line);
+        c.run("SET a 1");
+        assert_eq!(c.run("EXEC").items()[0].text(), reply);
+        c.until(line, |c| c.info(field) != before);
+    }
+}
+
 #[test]
 fn an_orderly_end_saves_where_there_are_save_points() {
     for (args, signal, saved) in [(&["--save", "3600 1"][..], true, true), (&["--save", ""], true, false)] {

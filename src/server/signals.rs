@@ -1,34 +1,39 @@
 //! SIGTERM and SIGINT end the server in order; a second SIGINT ends it at once. The pid file.
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Acquire;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::os;
 use crate::commands::Server;
+use crate::commands::persistence::save;
 use crate::commands::server::shutdown::{self, Plan};
 use crate::config::Config;
 
 /// Listens to signals from here on.
 pub fn install(server: &'static Server) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("Can't listen to signals: {e}");
+    // The final snapshot is being written.
+    let saving: Rc<Cell<bool>> = Rc::default();
     for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")] {
         let mut stream = signal(kind).map_err(failed)?;
+        let saving = saving.clone();
         tokio::task::spawn_local(async move {
             while stream.recv().await.is_some() {
-                if server.is_stopping() {
+                let under_way = saving.get() || server.ending.lock().is_some();
+                if server.is_stopping() || under_way && name == "SIGINT" {
                     tracing::warn!("You insist... exiting now.");
+                    let _ = std::fs::remove_file(save::temporary());
                     std::process::exit(1);
                 }
                 tracing::warn!("Received {name} scheduling shutdown...");
                 let plan = plan(server, name);
-                if shutdown::begin(server, plan) {
-                    // A snapshot takes its time: not here, where connections are accepted.
-                    let done = tokio::task::spawn_blocking(move || shutdown::finish(server, plan)).await;
-                    if !matches!(done, Ok(Ok(()))) {
-                        tracing::warn!("{name} received but errors trying to shut down the server, check the logs");
-                    }
+                if !under_way && shutdown::begin(server, plan) {
+                    saving.set(true);
+                    tokio::task::spawn_local(finish(server, plan, name, saving.clone()));
                 }
             }
         });
@@ -37,6 +42,15 @@ pub fn install(server: &'static Server) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::task::spawn_local(async move { while hangup.recv().await.is_some() {} });
     Ok(())
+}
+
+/// A snapshot takes its time: not here, where connections are accepted and signals heard.
+async fn finish(server: &'static Server, plan: Plan, name: &str, saving: Rc<Cell<bool>>) {
+    let done = tokio::task::spawn_blocking(move || shutdown::finish(server, plan)).await;
+    saving.set(false);
+    if !matches!(done, Ok(Ok(()))) {
+        tracing::warn!("{name} received but errors trying to shut down the server, check the logs");
+    }
 }
 
 /// `shutdown-on-sigterm` and `shutdown-on-sigint`.

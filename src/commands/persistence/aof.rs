@@ -283,7 +283,8 @@ fn bgrewriteaof(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     if server.aof.rewrite().is_some() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
-    if server.has_snapshot() {
+    // In a transaction it comes after that.
+    if server.has_snapshot() || cx.db.fx.in_transaction {
         server.aof.scheduled.store(true, Release);
         cx.out.simple("Background append only file rewriting scheduled");
         return Ok(());

@@ -87,9 +87,11 @@ fn bgsave(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if snapshots.job().is_some() {
         return Err(BUSY);
     }
-    if server.keyspace.hooks.watching() || !start(server) {
+    // In a transaction it comes after that.
+    let inside = cx.db.fx.in_transaction;
+    if inside || server.keyspace.hooks.watching() || !start(server) {
         // Another snapshot is under way: for replicas, or for the append-only file.
-        if !schedule {
+        if !schedule && !inside {
             return Err(Error::new(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
                  schedule a BGSAVE whenever possible.",
@@ -146,7 +148,10 @@ pub fn start(server: &'static Server) -> bool {
 /// What follows from the end of a snapshot.
 fn note(server: &Server, job: &Job, result: &io::Result<()>) {
     let s = &server.snapshots;
-    s.last_ok.store(result.is_ok(), Release);
+    // Who saved by himself has heard of a failure.
+    if result.is_ok() || !job.foreground {
+        s.last_ok.store(result.is_ok(), Release);
+    }
     let ms = (clock::now_ms() - job.started).max(0);
     s.last_seconds.store(ms / 1000, Release);
     s.last_ms.store(ms as u64, Release);
@@ -200,10 +205,15 @@ impl SteadyFile {
     }
 }
 
+/// Where a snapshot is until it is whole. There is one at a time.
+pub fn temporary() -> PathBuf {
+    PathBuf::from(format!("temp-{}.rdb", std::process::id()))
+}
+
 /// The whole of it: cut, temporary file, rename.
 fn write(server: &'static Server, job: &Job) -> io::Result<()> {
     let path = path(server);
-    let temporary = PathBuf::from(format!("temp-{}-{}.rdb", std::process::id(), job.started));
+    let temporary = temporary();
     let result = write_as(server, job, &temporary).and_then(|changes| {
         fs::rename(&temporary, &path)?;
         sync_directory(&path)?;
