@@ -333,6 +333,24 @@ fn waitaof_tells_what_is_on_disk() {
     assert_eq!(again.connect().run("GET a").text(), "2");
 }
 
+/// With fsync always they waited for what the log has for replicas alone, until the next write: for ever.
+#[test]
+fn replies_wait_for_no_more_of_the_log_than_goes_to_the_file() {
+    let (dir, replica_dir) = (TempDir::new(), TempDir::new());
+    let options = [&ON[..], &["--appendfsync", "always", "--repl-diskless-sync-delay", "0"]].concat();
+    let server = start_in(&dir.0, dunlin(), &options);
+    let mut c = server.connect();
+    let replica = start_in(&replica_dir.0, dunlin(), &ON);
+    replica.connect().run(&format!("REPLICAOF 127.0.0.1 {}", server.port));
+    replica.connect().until("the link", |r| r.info("master_link_status") == "up" && r.info("aof_rewrites") == "1");
+    c.run("CONFIG SET repl-ping-replica-period 3600");
+    for _ in 0..3 {
+        c.run("SET a 1");
+        // It asks the replica how far it is, by way of the log.
+        assert_eq!(c.run("WAITAOF 1 1 10000"), Value::Array(vec![Value::Int(1), Value::Int(1)]));
+    }
+}
+
 /// It said yes although there was no base yet, and a restart would have found nothing.
 #[test]
 fn waitaof_waits_for_the_first_base_and_hears_when_the_file_is_given_up() {

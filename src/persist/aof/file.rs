@@ -202,6 +202,10 @@ impl Writer {
             return Poll::Ready(());
         }
         b.waiters.push((offset, cx.waker().clone()));
+        if b.bytes.is_empty() {
+            // What it waits for may be there already, and only be told with the next write.
+            self.called.notify_one();
+        }
         Poll::Pending
     }
     /// Writes what is there, makes it lasting, and ends the thread. Waits for that, if the disk takes it.
