@@ -808,7 +808,8 @@ fn a_primary_that_sends_garbage_or_goes_away_costs_no_data() {
             });
             assert_eq!(reply, "kept", "load {load}");
             // A true primary is followed afterwards as if nothing had been.
-            replica.follow(source.port());
+            let follow = format!("REPLICAOF 127.0.0.1 {}", source.port());
+            wait("another end of a try", || c.run(&follow).text() == "OK");
             wait("the link", || replica.info("master_link_status") == "up");
             assert_eq!(c.run("DBSIZE").int(), 2000);
         }
