@@ -26,7 +26,7 @@ impl Account {
     fn count(&mut self, server: &'static Server, client: &Client, limit: usize) -> bool {
         let now = if limit == 0 || !is_counted(client) { 0 } else { client.memory() };
         let sum = server.registry.count_memory(std::mem::replace(&mut self.0, now), now);
-        if limit > 0 && sum >= limit {
+        if limit > 0 && sum > limit {
             evict(server);
         }
         !client.mailbox.is_closing()
@@ -54,7 +54,7 @@ pub fn evict(server: &'static Server) {
     let mut total: usize = clients.iter().map(|(memory, _)| memory).sum();
     clients.retain(|(_, c)| !c.has(flags::NO_EVICT));
     clients.sort_by_key(|(memory, _)| *memory);
-    while total >= limit
+    while total > limit
         && let Some((memory, client)) = clients.pop()
     {
         tracing::info!("Evicting client: id={} addr={}", client.id, client.addr);
