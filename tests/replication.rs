@@ -621,6 +621,32 @@ fn data_beside_which_others_are_loaded_serve_if_they_are_of_the_same_history() {
     assert_in_step(&primary, &replica, "in the end");
 }
 
+/// The limit held only once the snapshot was through, and till then the log grew without end.
+#[test]
+fn a_replica_that_is_too_slow_for_the_snapshot_is_disconnected() {
+    let options = ["--client-output-buffer-limit", "replica 4mb 0 0", "--repl-backlog-size", "1mb"];
+    let primary = Node::start(Dunlin, &[&options[..], &["--repl-diskless-sync", "yes"]].concat());
+    let replica = Node::start(Dunlin, &[]);
+    let mut c = primary.conn();
+    c.run("DEBUG POPULATE 100000 key 500");
+    c.run("CONFIG SET rdb-key-save-delay 1000");
+    replica.follow(primary.port());
+    c.until("the snapshot", |c| c.info("rdb_bgsave_in_progress") == "1");
+    replica.server.signal("STOP");
+    let value = vec![b'x'; 100_000];
+    let start = now();
+    while primary.info("connected_slaves") != "0" {
+        assert!(start.elapsed() < Duration::from_secs(30), "the limit has no effect");
+        c.command(&[b"SET", b"big", &value]);
+    }
+    c.run("CONFIG SET rdb-key-save-delay 0");
+    c.until("the end of the snapshot", |c| c.info("rdb_bgsave_in_progress") == "0");
+    c.run("SET big small");
+    c.until("the memory", |c| c.info("repl_backlog_histlen").parse::<u64>().unwrap() < 3 << 20);
+    replica.server.signal("CONT");
+    assert_in_step(&primary, &replica, "after it came back");
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

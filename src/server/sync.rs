@@ -242,7 +242,14 @@ struct Receivers<'a> {
     to: Vec<(&'a Candidate, ReaderId)>,
 }
 
-impl Receivers<'_> {
+impl<'a> Receivers<'a> {
+    /// Each gets its place in the log, which counts from now on: what waits there for a replica that takes the snapshot too
+    /// slowly is limited, and goes with its connection.
+    fn new(server: &'a Server, chosen: &'a [Candidate], readers: Vec<ReaderId>) -> Receivers<'a> {
+        let to: Vec<_> = chosen.iter().zip(readers).collect();
+        to.iter().for_each(|(c, reader)| c.peer.replica.reader.store(reader.0, Release));
+        Receivers { server, to }
+    }
     fn send(&mut self, bytes: &Bytes) -> io::Result<()> {
         let server = self.server;
         self.to.retain(|(c, reader)| {
@@ -290,7 +297,7 @@ fn open<'a>(
     };
     let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
-    let receivers = Receivers { server, to: chosen.iter().zip(cut.readers).collect() };
+    let receivers = Receivers::new(server, chosen, cut.readers);
     let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {
         c.peer.replica.set_stage(stage);

@@ -140,6 +140,7 @@ pub fn cron(server: &'static Server, now: i64) {
         );
     }
     if finish(server, plan).is_err() {
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
         give_up(server);
     }
 }
