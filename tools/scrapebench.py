@@ -66,7 +66,8 @@ def main():
             page = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics").read().decode()
             took = (time.perf_counter() - start) * 1000
             made = next(line for line in page.splitlines() if line.startswith("dunlin_scrape_duration_seconds "))
-            return took, float(made.split()[1]) * 1000, len(page)
+            waited = next(line for line in page.splitlines() if line.startswith("dunlin_slot_lock_wait_seconds_total "))
+            return took, float(made.split()[1]) * 1000, len(page), float(waited.split()[1]) * 1000
 
         def probe():
             waits = []
@@ -88,11 +89,14 @@ def main():
             while not done.wait(0.1):
                 scrape()
 
+        waited = scrape()[3]
         thread = threading.Thread(target=hammer)
         thread.start()
         print(f"a client's SET with ten a second: {probe()}")
         done.set()
         thread.join()
+        time.sleep(0.12)
+        print(f"waits for locks of slots meanwhile, in sum: {scrape()[3] - waited:.3f} ms")
     finally:
         server.terminate()
         server.wait()

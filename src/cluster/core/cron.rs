@@ -141,6 +141,8 @@ impl Core {
             return;
         }
         self.nodes[at].flags |= Flags::PFAIL;
+        self.suspected += 1;
+        self.todo.suspicion |= self.nodes[ME].is_voter() && self.nodes[at].is_voter();
         self.todo.state = true;
         self.todo.view = true;
         if self.size == 1 && self.nodes[ME].is_voter() {

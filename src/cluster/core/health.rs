@@ -76,6 +76,8 @@ impl Core {
         node.fail_time = now;
         self.save();
         self.todo.state = true;
+        // A replica of it plans its election now.
+        self.todo.failover = true;
     }
 
     /// A node answered a ping.

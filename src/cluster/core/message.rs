@@ -13,7 +13,12 @@ pub(super) enum Audience {
     All,
     /// The replicas of this node's shard.
     ShardReplicas,
+    /// Primaries with slots, some by chance where they are many.
+    SomeVoters,
 }
+
+/// So many are some.
+const SOME: usize = 16;
 
 impl Core {
     /// The bitmap of slots that goes into headers: a replica speaks for its primary.
@@ -91,17 +96,21 @@ impl Core {
     /// Tell news at once, by pongs that nobody asked for.
     pub(super) fn broadcast_pong(&mut self, audience: Audience) {
         let my_primary = self.nodes[ME].primary;
-        let links: Vec<LinkId> = self
+        let mut links: Vec<LinkId> = self
             .nodes
             .iter()
             .filter(|(_, node)| match audience {
                 Audience::All => true,
+                Audience::SomeVoters => node.is_voter() && !node.flags.any(Flags::PFAIL | Flags::FAIL),
                 Audience::ShardReplicas => {
                     node.is_replica() && node.primary.is_some_and(|p| p == ME || Some(p) == my_primary)
                 }
             })
             .filter_map(|(at, node)| reachable(at, node))
             .collect();
+        while audience == Audience::SomeVoters && links.len() > SOME {
+            links.swap_remove(self.rng.below(links.len() as u64) as usize);
+        }
         for link in links {
             self.send_ping(link, Kind::Pong);
         }

@@ -66,6 +66,7 @@ pub use election::Failovers;
 use link::Links;
 pub use link::{Direction, LinkId, LinkInfo};
 use manual::Manual;
+use message::Audience;
 use node::{ME, Node};
 pub use settings::{BUS_OFFSET, Settings};
 use table::Table;
@@ -203,6 +204,8 @@ struct Todo {
     manual_failover: bool,
     state: bool,
     view: bool,
+    /// This node, a voter, suspects another since now: the others are to hear of it.
+    suspicion: bool,
 }
 
 /// What must reach the disk, and what waits for it.
@@ -383,6 +386,10 @@ impl Core {
             if std::mem::take(&mut self.todo.state) {
                 self.evaluate_state();
             }
+        }
+        if std::mem::take(&mut self.todo.suspicion) {
+            // A majority has to say the same before anybody acts: that need not wait for the next pings.
+            self.broadcast_pong(Audience::SomeVoters);
         }
         if !self.disowned.is_empty() {
             let slots = std::mem::take(&mut self.disowned);

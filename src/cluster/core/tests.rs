@@ -249,6 +249,18 @@ fn a_dead_primary_is_replaced_and_comes_back_as_a_replica() {
 }
 
 #[test]
+fn primaries_that_suspect_another_agree_at_once_and_its_replica_plans_at_once() {
+    let mut net = Net::cluster(3, 3);
+    let id = net.id(0);
+    net.kill(0);
+    let suspects =
+        |net: &mut Net, at: usize| net.cores[at].view().node(&id).unwrap().flags.any(Flags::PFAIL | Flags::FAIL);
+    net.run_until("the suspicion of both", |net| suspects(net, 1) && suspects(net, 2));
+    assert!(net.cores[2].view().node(&id).unwrap().is_failed());
+    assert!(net.cores[3].election_due().is_some());
+}
+
+#[test]
 fn the_replica_with_more_of_the_data_takes_over() {
     let mut net = Net::cluster(3, 6);
     net.facts[3] = facts(10);
