@@ -309,8 +309,8 @@ fn a_minority_stops_taking_writes_and_the_majority_goes_on() {
     cluster.until("the minority's end", |cluster| !cluster.is_ok(0) && !cluster.is_ok(4));
     let refused = minority.last.load(Relaxed).saturating_sub(cut) / 1_000_000;
     println!("the minority took writes for {refused} ms, the majority was whole after {replaced} ms");
-    // Suspicion begins with a ping that has no answer, and pings are at most half a timeout apart.
-    assert!(refused < TIMEOUT_MS * 3 / 2 + 500, "the minority took writes for {refused} ms");
+    // What came last may have been on its way when the links were cut.
+    assert!(refused < TIMEOUT_MS + 100, "the minority took writes for {refused} ms");
     // The successor takes writes to the slots of the one that is cut off.
     let successor = Writer::start(&cluster, 3, "successor", 0..=5460);
     cluster.until("writes to the successor", |_| successor.last.load(Relaxed) > 0);

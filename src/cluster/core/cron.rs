@@ -7,7 +7,7 @@ use super::{Core, Flags, Level, State};
 use crate::cluster::wire::Kind;
 
 /// Milliseconds between ticks.
-const TICK: i64 = 100;
+pub(super) const TICK: i64 = 100;
 /// A handshake that did not succeed in one node timeout, at least so long, is given up.
 const MIN_HANDSHAKE: i64 = 1_000;
 /// A MEET is sent so often while a handshake may go on.
@@ -33,7 +33,7 @@ impl Core {
             self.advance_failover();
             self.migrate_if_due(census);
         }
-        if self.state == State::Fail {
+        if self.state == State::Fail || self.nodes[ME].is_voter() {
             self.todo.state = true;
         }
     }

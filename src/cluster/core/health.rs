@@ -1,6 +1,7 @@
 //! Who is alive: suspicion by this node (PFAIL), agreement of a majority (FAIL), and the way back; and whether the
 //! cluster as a whole serves.
 
+use super::cron::TICK;
 use super::node::ME;
 use super::{Core, DownReason, Event, Flags, Level, State};
 use crate::base::slot::SLOTS;
@@ -120,17 +121,29 @@ impl Core {
         self.log(Level::Notice, || text);
     }
 
+    /// Whether a node gave a sign of life lately enough for this node, a primary, to count on it: within one node timeout,
+    /// less the time until this is asked again. Suspicion comes later, as it begins with a ping; but who may have been
+    /// replaced by then takes no more writes. Ticks that are long for the timeout leave room for one answer.
+    fn was_heard(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        let last = node.data_received.max(node.pong_received).max(node.created);
+        let timeout = self.settings.node_timeout;
+        at == ME || self.now - last <= (timeout - TICK).max(timeout / 2 + 3 * TICK)
+    }
+
     /// Whether the cluster serves: every slot has an owner that did not fail (if that is required), and most primaries
     /// can be reached. Coming back to ok takes a primary some time, in which it may learn that it was replaced.
     pub(super) fn evaluate_state(&mut self) {
         let now = self.now;
         let started = *self.first_evaluation.get_or_insert(now);
         let (mut size, mut reachable, mut failed_owner) = (0, 0, false);
-        for (_, node) in self.nodes.iter().filter(|(_, node)| !node.slots.is_empty()) {
+        let counts_signs = self.nodes[ME].is_voter();
+        for (at, node) in self.nodes.iter().filter(|(_, node)| !node.slots.is_empty()) {
             failed_owner |= node.is_failed();
             if node.is_primary() {
                 size += 1;
-                reachable += usize::from(!node.flags.any(Flags::FAIL | Flags::PFAIL));
+                let is_well = !node.flags.any(Flags::FAIL | Flags::PFAIL);
+                reachable += usize::from(is_well && (!counts_signs || self.was_heard(at)));
             }
         }
         if self.size != size {

@@ -302,6 +302,22 @@ fn a_minority_stops_serving() {
 }
 
 #[test]
+fn a_primary_that_hears_no_majority_stops_within_the_node_timeout() {
+    for wait in [0, 130, 370, 610, 890] {
+        let mut net = Net::cluster(5, 0);
+        net.run(wait);
+        (1..5).for_each(|at| net.kill(at));
+        let took = net.run_until("state fail", |net| net.cores[0].state() == State::Fail);
+        assert!((500..=2_000).contains(&took), "{took}");
+        assert_eq!(net.cores[0].view().reason, DownReason::Minority);
+        // Two that are back are a majority with it.
+        net.dead.remove(&1);
+        net.dead.remove(&2);
+        net.run_until("a majority", |net| net.cores[0].view().reason != DownReason::Minority);
+    }
+}
+
+#[test]
 fn a_manual_failover_waits_for_the_stream() {
     let mut net = Net::cluster(3, 3);
     net.facts[0] = facts(1000);
