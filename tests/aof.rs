@@ -351,6 +351,22 @@ fn replies_wait_for_no_more_of_the_log_than_goes_to_the_file() {
     }
 }
 
+/// Replies waited for the offset of a write to a history that was long since replaced by a shorter one.
+#[test]
+fn who_wrote_to_another_history_waits_for_nothing_of_it() {
+    let (dir, other_dir) = (TempDir::new(), TempDir::new());
+    let options = [&ON[..], &["--appendfsync", "always"]].concat();
+    let server = start_in(&dir.0, dunlin(), &options);
+    let other = start_in(&other_dir.0, dunlin(), &["--repl-diskless-sync-delay", "0"]);
+    let mut c = server.connect();
+    for _ in 0..200 {
+        c.run("SET key a-value-of-some-length");
+    }
+    assert_eq!(c.run(&format!("REPLICAOF 127.0.0.1 {}", other.port)).text(), "OK");
+    server.connect().until("the link", |r| r.info("master_link_status") == "up" && r.info("aof_rewrites") == "1");
+    assert_eq!(c.run("PING").text(), "PONG");
+}
+
 /// It said yes although there was no base yet, and a restart would have found nothing.
 #[test]
 fn waitaof_waits_for_the_first_base_and_hears_when_the_file_is_given_up() {

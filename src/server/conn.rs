@@ -357,7 +357,7 @@ impl Conn {
             return false;
         }
         if let Some(writer) = always(self.server) {
-            self.hold = hold(&writer, self.session.written);
+            self.hold = hold(self.server, &writer, self.session.written);
         }
         if self.out.is_empty()
             && !out.is_empty()
@@ -414,7 +414,7 @@ impl Conn {
         }
         c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
         if let Some(writer) = always(self.server) {
-            self.hold = hold(&writer, self.session.written);
+            self.hold = hold(self.server, &writer, self.session.written);
         }
     }
 
@@ -449,7 +449,7 @@ impl Conn {
                     self.end_wait();
                     // What another connection did for this one is in the log by now.
                     if let Some(writer) = always(self.server) {
-                        self.hold = hold(&writer, self.server.repl.log.end());
+                        self.hold = hold(self.server, &writer, self.server.repl.log.end());
                     }
                 }
             }
@@ -614,7 +614,10 @@ fn always(server: &Server) -> Option<Arc<Writer>> {
 }
 
 /// What replies after writes up to `written` wait for.
-fn hold(writer: &Writer, written: u64) -> Option<u64> {
+fn hold(server: &Server, writer: &Writer, written: u64) -> Option<u64> {
+    // What was written to another history, before a synchronization with a new primary, may have a greater offset than this
+    // one will have for long.
+    let written = written.min(server.repl.log.end());
     (writer.synced() < written).then_some(written)
 }
 
