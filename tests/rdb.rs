@@ -210,8 +210,8 @@ fn save_points_and_orders_write_in_the_background() {
     assert_eq!(c.run("BGSAVE NOW").text(), "ERR syntax error");
 }
 
-#[test]
-fn when_a_snapshot_fails_writes_stop_until_one_succeeds() {
+/// A server with a change that a snapshot has to hold, and whose snapshots fail.
+fn with_failing_snapshots() -> (TempDir, Server, Conn) {
     let dir = TempDir::new();
     std::fs::create_dir(dir.0.join("occupied")).unwrap();
     std::fs::write(dir.0.join("occupied/file"), "x").unwrap();
@@ -219,6 +219,12 @@ fn when_a_snapshot_fails_writes_stop_until_one_succeeds() {
     let mut c = server.connect();
     c.run("SET a 1");
     c.run("CONFIG SET dbfilename occupied");
+    (dir, server, c)
+}
+
+#[test]
+fn when_a_snapshot_fails_writes_stop_until_one_succeeds() {
+    let (_dir, _server, mut c) = with_failing_snapshots();
     c.run("BGSAVE");
     c.until("the failure", |c| c.info("rdb_last_bgsave_status") == "err");
     assert!(c.run("SET a 2").text().starts_with("MISCONF Redis is configured to save RDB snapshots"));
@@ -300,13 +306,7 @@ fn a_second_interrupt_ends_a_final_snapshot() {
 /// A SHUTDOWN or SAVE that failed said so, and then writes stopped too.
 #[test]
 fn a_snapshot_that_fails_in_the_foreground_stops_no_writes() {
-    let dir = TempDir::new();
-    std::fs::create_dir(dir.0.join("occupied")).unwrap();
-    std::fs::write(dir.0.join("occupied/file"), "x").unwrap();
-    let server = start_in(&dir.0, dunlin(), &["--save", "3600 1", "--enable-protected-configs", "yes"]);
-    let mut c = server.connect();
-    c.run("SET a 1");
-    c.run("CONFIG SET dbfilename occupied");
+    let (_dir, _server, mut c) = with_failing_snapshots();
     assert!(c.run("SAVE").is_error());
     assert_eq!(c.run("SHUTDOWN").text(), "ERR Errors trying to SHUTDOWN. Check logs.");
     assert_eq!((c.run("PING").text(), c.run("SET a 2").text()), ("PONG".into(), "OK".into()));

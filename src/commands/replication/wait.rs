@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Acquire;
 
 use crate::clients::{Acks, Block, NullKind};
 use crate::commands::options;
-use crate::commands::persistence::aof;
 use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::keyspace::Waiter;
 use crate::repl::Wait;
@@ -89,7 +88,7 @@ fn begin(cx: &mut Ctx<'_>, acks: Acks, replicas: i64, timeout: i64) -> CmdResult
 /// Who has it: this node's disk (0 or 1), and how many replicas.
 fn counts(server: &Server, acks: &Acks) -> (usize, usize) {
     // Without a base nothing lasts, not even what was written before there was an offset.
-    let local = acks.file.is_some() && !server.aof.baseless.load(Acquire) && aof::lasting(server) >= acks.offset;
+    let local = acks.file.is_some() && !server.aof.baseless.load(Acquire) && server.repl.file_synced() >= acks.offset;
     (usize::from(local), server.repl.have(acks.offset, acks.file.is_some()))
 }
 
