@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 
+use dunlin::base::slot::key_slot;
+use support::cluster::{Node, agree, cli, wait};
 use support::{Conn, Server, TempDir, free_port};
 
 /// A key of each type, and one that expires.
@@ -204,4 +208,78 @@ fn what_left_is_deleted_from_replicas_and_the_append_only_file() {
     let again = Server::start(&args);
     assert_eq!(again.connect().run("DBSIZE").int(), 8);
     assert_eq!(target.connect().run("DBSIZE").int(), 2);
+}
+
+/// What stands between a source and its target: answers come back once they are let go.
+fn slow_answers(target: u16) -> (u16, std::sync::mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (go, wait_for) = channel::<()>();
+    std::thread::spawn(move || {
+        let (mut source, _) = listener.accept().unwrap();
+        let mut target = TcpStream::connect(("127.0.0.1", target)).unwrap();
+        let (mut from, mut to) = (source.try_clone().unwrap(), target.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        wait_for.recv().unwrap();
+        let _ = std::io::copy(&mut target, &mut source);
+    });
+    (port, go)
+}
+
+/// A key that was deleted while a copy of it was under way could be written again at the target before MIGRATE removed the
+/// copy there: that took the new value, which had been acknowledged.
+#[test]
+fn what_is_written_after_a_key_under_way_was_deleted_stays() {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    let (source, target) = (&nodes[0], &nodes[1]);
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    let slot = key_slot(tag.as_bytes());
+    let (key, other) = (format!("{{{tag}}}:key"), format!("{{{tag}}}:other"));
+    assert_eq!(source.run(&format!("SET {key} old")), "OK");
+    assert_eq!(target.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", source.id())), "OK");
+    assert_eq!(source.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", target.id())), "OK");
+    let (port, go) = slow_answers(target.port());
+    let mut mover = source.server.connect();
+    mover.send(&[b"MIGRATE", b"127.0.0.1", port.to_string().as_bytes(), key.as_bytes(), b"0", b"60000"]);
+    let there = |line: &str| {
+        let mut conn = target.server.connect();
+        conn.run("ASKING");
+        conn.run(line)
+    };
+    wait("the copy", || there(&format!("EXISTS {key}")).int() == 1);
+    let mut conn = source.server.connect();
+    assert_eq!(conn.run(&format!("DEL {key}")).int(), 1);
+    assert!(conn.run(&format!("GET {other}")).text().starts_with("ASK"), "one that was never here");
+    // Where a client is sent to, in a transaction and outside: nowhere yet.
+    let written = Arc::new(AtomicU64::new(0));
+    let writers: Vec<_> = [false, true]
+        .into_iter()
+        .map(|in_multi| {
+            let (mut conn, set, written) = (source.server.connect(), format!("SET {key} new"), written.clone());
+            let target = target.port();
+            std::thread::spawn(move || {
+                let reply = if in_multi {
+                    conn.run("MULTI");
+                    conn.run(&set);
+                    conn.run("EXEC").text()
+                } else {
+                    conn.run(&set).text()
+                };
+                assert!(reply.starts_with("ASK"), "{reply}");
+                let mut there = Conn::open(target);
+                there.run("ASKING");
+                assert_eq!(there.run(&set).text(), "OK");
+                written.fetch_add(1, Relaxed);
+            })
+        })
+        .collect();
+    let blocked = || source.server.connect().info("blocked_clients").parse::<u64>().unwrap();
+    wait("writers", || blocked() + written.load(Relaxed) >= 3);
+    go.send(()).unwrap();
+    assert_eq!(mover.read().text(), "OK");
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!(there(&format!("GET {key}")).text(), "new");
 }

@@ -216,19 +216,39 @@ impl Router<'_> {
     }
 }
 
+/// Why a command does not run on a slot that is on the move.
+pub(super) enum Unsettled {
+    /// What the client is told.
+    Elsewhere(Error),
+    /// A key was sent and is gone here since: whether the target keeps it is decided soon, and until then no client may
+    /// meet it there.
+    UnderWay,
+}
+
+impl From<Unsettled> for Error {
+    fn from(why: Unsettled) -> Error {
+        match why {
+            Unsettled::Elsewhere(e) => e,
+            Unsettled::UnderWay => TRYAGAIN,
+        }
+    }
+}
+
 impl Parts<'_> {
     /// Whether the keys of a slot on the move are here. The command's locks are held.
-    pub(super) fn settle(&mut self, route: &Route, db: usize, now: i64) -> Result<(), Error> {
+    pub(super) fn settle(&mut self, route: &Route, db: usize, now: i64) -> Result<(), Unsettled> {
         let Route::IfPresent(moving) = route else { return Ok(()) };
+        let targets = &self.server.targets;
         let db = Db::new(self.server.keyspace, self.held, db, now, self.fx, self.stats, self.tuning, Located::NONE);
-        let present = moving.keys.iter().filter(|key| db.exists(key)).count();
-        if present == moving.keys.len() {
+        let (present, gone): (Vec<_>, Vec<_>) = moving.keys.iter().partition(|key| db.exists(key));
+        if gone.is_empty() {
             return Ok(());
         }
         match &moving.ask {
-            Some(_) if present > 0 => Err(TRYAGAIN),
-            Some(ask) => Err(ask.clone()),
-            None if moving.keys.len() > 1 => Err(TRYAGAIN),
+            Some(_) if gone.iter().any(|key| targets.is_under_way(key)) => Err(Unsettled::UnderWay),
+            Some(_) if !present.is_empty() => Err(Unsettled::Elsewhere(TRYAGAIN)),
+            Some(ask) => Err(Unsettled::Elsewhere(ask.clone())),
+            None if moving.keys.len() > 1 => Err(Unsettled::Elsewhere(TRYAGAIN)),
             None => Ok(()),
         }
     }

@@ -433,7 +433,7 @@ impl ScriptHost<'_, '_> {
             Ok(Route::Here) => None,
             Ok(moving) => {
                 self.lock(entry, argv)?;
-                self.parts.settle(&moving, self.session.db, self.now).err()
+                self.parts.settle(&moving, self.session.db, self.now).err().map(Error::from)
             }
             Err(e) => Some(e),
         };

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::batch::note;
 use super::permit::noperm;
-use super::route::Route;
+use super::route::{Route, Unsettled};
 use super::{Stop, Turn, Worker};
 use crate::acl::Context;
 use crate::base::coroutine;
@@ -37,7 +37,7 @@ enum Away {
     Refused(Error),
     /// Its keys are with another node.
     Elsewhere(Error),
-    /// A pause has begun.
+    /// A pause has begun, or a key of it is under way to another node.
     Held,
 }
 
@@ -251,9 +251,12 @@ impl Worker {
             })?;
             route = &newer;
         }
-        self.parts().settle(route, session.db, now).map_err(|e| {
+        self.parts().settle(route, session.db, now).map_err(|why| {
             self.unlock();
-            Away::Elsewhere(e)
+            match why {
+                Unsettled::Elsewhere(e) => Away::Elsewhere(e),
+                Unsettled::UnderWay => Away::Held,
+            }
         })
     }
 

@@ -1,6 +1,6 @@
 //! EXEC: the queued commands take effect as one.
 
-use super::route::Route;
+use super::route::{Route, Unsettled};
 use super::single::{Locks, slices};
 use super::{Turn, Worker};
 use crate::acl::Context;
@@ -62,10 +62,18 @@ impl Worker {
             let Some(again) = session.multi.take() else { return true };
             multi = again;
         }
-        if let Err(e) = self.parts().settle(&route, session.db, now) {
-            self.unlock();
-            self.redirect(session, entry, &e, now, out);
-            return true;
+        match self.parts().settle(&route, session.db, now) {
+            Ok(()) => {}
+            Err(Unsettled::Elsewhere(e)) => {
+                self.unlock();
+                self.redirect(session, entry, &e, now, out);
+                return true;
+            }
+            Err(Unsettled::UnderWay) => {
+                self.unlock();
+                session.multi = Some(multi);
+                return false;
+            }
         }
         let expired = session.watched.iter().any(|(db, k)| self.db(*db, now).watch_expired(k, &session.watch));
         let spoilt = session.watch.is_touched() || expired;

@@ -280,7 +280,8 @@ impl Conn {
     /// Unix ms at which something is to be done without being asked.
     fn deadline(&self) -> Option<i64> {
         let blocked = self.session.waiting.as_ref().and_then(|w| w.1);
-        let paused = self.paused.then(|| self.server.pause.until());
+        // Without a pause it is a key under way to another node that is waited for.
+        let paused = self.paused.then(|| self.server.pause.until().max(clock::now_ms() + 1));
         let limit = self.server.config.output_limit(self.class());
         let soft = (self.soft_since > 0).then(|| self.soft_since + limit.soft_seconds as i64 * 1000 + 1);
         [blocked, paused, soft].into_iter().flatten().min()

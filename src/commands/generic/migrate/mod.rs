@@ -133,7 +133,10 @@ fn migrate(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         cx.db.fx.suppress();
         return carry(targets, &order, &mut Inside(&mut cx.db), cx.out);
     }
-    let job = Job(Box::new(move |reach, out| carry(targets, &order, reach, out)));
+    let job = Job(Box::new(move |reach, out| {
+        let _note = order.asking.then(|| targets.note(&order.keys));
+        carry(targets, &order, reach, out)
+    }));
     cx.session.block = Some(Block { job: Some(job), ..Block::default() });
     Ok(())
 }

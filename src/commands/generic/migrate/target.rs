@@ -1,6 +1,7 @@
 //! The servers that MIGRATE sends keys to: connections that are kept for a while, and the exchange over one of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -38,6 +39,28 @@ pub struct Targets {
     pub keys: AtomicU64,
     /// Bytes sent to them.
     pub bytes: AtomicU64,
+    /// Keys that a MIGRATE within a cluster is about, with how many of them are.
+    under_way: Mutex<HashMap<Vec<u8>, usize>>,
+}
+
+/// Keys are under way as long as it lives.
+pub struct UnderWay<'a> {
+    targets: &'a Targets,
+    keys: &'a [Vec<u8>],
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.targets.under_way.lock();
+        for key in self.keys {
+            if let Entry::Occupied(mut of) = under_way.entry(key.clone()) {
+                *of.get_mut() -= 1;
+                if *of.get() == 0 {
+                    of.remove();
+                }
+            }
+        }
+    }
 }
 
 /// What is to be said to a target.
@@ -87,6 +110,17 @@ impl Targets {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// Notes that these keys begin to move. Of one that vanishes here meanwhile the target may have a copy that is removed
+    /// later.
+    pub fn note<'a>(&'a self, keys: &'a [Vec<u8>]) -> UnderWay<'a> {
+        let mut under_way = self.under_way.lock();
+        keys.iter().for_each(|key| *under_way.entry(key.clone()).or_insert(0) += 1);
+        UnderWay { targets: self, keys }
+    }
+    /// Whether a key is under way.
+    pub fn is_under_way(&self, key: &[u8]) -> bool {
+        self.under_way.lock().contains_key(key)
     }
     /// Closes those that nobody uses.
     pub fn close_idle(&self, now: i64) {
