@@ -120,6 +120,7 @@ impl Core {
     pub(super) fn set_shard(&mut self, at: usize, shard: NodeId) {
         if self.nodes[at].shard_id != shard {
             self.nodes[at].shard_id = shard;
+            let joins = at != ME && shard == self.nodes[ME].shard_id;
             // Its replicas will say the same; until then the file should not contradict itself.
             for replica in self.nodes[at].replicas.clone() {
                 if replica != ME {
@@ -127,6 +128,10 @@ impl Core {
                 }
             }
             self.save();
+            if joins {
+                // It may take over. Who comes back from an older file would follow it into the shard that it was in.
+                self.save_durably();
+            }
         }
         if at != ME && self.nodes[ME].primary == Some(at) && self.nodes[ME].shard_id != shard {
             self.nodes[ME].shard_id = shard;

@@ -28,6 +28,8 @@ struct Net {
     dead: HashSet<usize>,
     facts: Vec<Facts>,
     data: Data,
+    /// What each node last put on disk with an fsync.
+    synced: Vec<String>,
     /// Packets of this type are lost.
     lost: Option<u16>,
     /// Nobody can connect to this node.
@@ -58,6 +60,7 @@ impl Net {
             dead: HashSet::new(),
             facts: vec![facts(0); size],
             data: Data::default(),
+            synced: vec![String::new(); size],
             lost: None,
             unreachable: None,
         }
@@ -115,6 +118,9 @@ impl Net {
             busy = true;
         }
         if let Some(persist) = self.cores[at].poll_persist() {
+            if persist.sync {
+                self.synced[at] = self.cores[at].nodes_conf();
+            }
             self.cores[at].persisted(persist.version);
             busy = true;
         }
@@ -621,6 +627,17 @@ fn a_restart_from_nodes_conf_changes_nothing() {
     net.run(200);
     assert_eq!(net.cores[3].view().my_primary().id, net.id(0));
     assert!(net.events[3].iter().any(|event| matches!(event, Event::Follow { full_sync: false, .. })));
+}
+
+#[test]
+fn a_primary_that_lost_power_knows_the_shard_of_its_replicas() {
+    let mut net = Net::cluster(3, 3);
+    net.run_until("agreement", |net| net.agreed());
+    let stored = nodes_conf::parse(&net.synced[0], false).unwrap().unwrap();
+    let mut back = Core::new(Boot::Stored(stored), net.cores[0].settings().clone(), facts(0), net.now, 77);
+    let (replica, view) = (net.id(3), back.view());
+    let known = view.nodes.iter().find(|node| node.id == replica).unwrap();
+    assert_eq!(known.shard_id, view.myself().shard_id);
 }
 
 #[test]
