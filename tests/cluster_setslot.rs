@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
 use support::cluster::{Node, agree, cli, picture, replicas_are_linked, wait};
@@ -142,4 +144,44 @@ fn a_setting_holds_for_the_next_setslot() {
     let log = nodes[0].server.connect().run("SLOWLOG GET -1");
     let logged = |entry: &support::Value| entry.items()[3].texts()[..2] == ["CLUSTER", "SETSLOT"];
     assert!(log.items().iter().any(logged), "{log:?}");
+}
+
+/// While orders came faster than nodes.conf was written the bus wrote it again and again, and neither sent nor read
+/// anything: a reshard on a slow disk made nodes silent, and CLUSTERDOWN ended it.
+#[test]
+fn a_node_that_gets_orders_without_a_pause_says_what_it_has_to_say() {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    let (busy, other) = (&nodes[0], &nodes[1]);
+    let (stop, orders) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let mut conn = busy.server.connect();
+        let (stop, orders) = (&stop, &orders);
+        scope.spawn(move || {
+            while !stop.load(Relaxed) {
+                (0..10).for_each(|_| conn.send(&[b"CLUSTER", b"SAVECONFIG"]));
+                (0..10).for_each(|_| assert_eq!(conn.read().text(), "OK"));
+                orders.fetch_add(10, Relaxed);
+            }
+        });
+        let heard = || {
+            let nodes = other.run("CLUSTER NODES");
+            let line = nodes.lines().find(|line| line.starts_with(&busy.id())).unwrap().to_owned();
+            line.split(' ').nth(5).unwrap().parse::<u64>().unwrap()
+        };
+        let mut last = heard();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..4 {
+                wait("a pong of the busy node", || heard() > last);
+                last = heard();
+                assert!(busy.run("CLUSTER INFO").contains("cluster_state:ok"));
+            }
+        }));
+        stop.store(true, Relaxed);
+        ended.unwrap();
+    });
+    assert!(orders.load(Relaxed) > 1000);
+    agree(&nodes.iter().collect::<Vec<_>>());
 }

@@ -6,24 +6,26 @@
 //!         |  handle_packet, handle_timeout
 //!         v
 //!   Core (one mutex)  -> events -> roles, pauses, lost slots   (commands::cluster::events)
-//!                     -> nodes.conf, with fsync where packets wait for it
+//!                     -> nodes.conf, on a thread for it, with fsync where packets wait for it
 //!                     -> packets -> queue of the link -> socket
 //! ```
 //!
-//! Nothing that clients do runs here, so load on the workers delays no heartbeat. The order after every input is the one
-//! that [`Core`] asks for: events, then the file, then packets.
+//! Nothing that clients do runs here, and no disk is waited for, so neither delays a heartbeat. The order after every input is
+//! the one that [`Core`] asks for: events, then the file, then the packets that depend on it.
 
 mod file;
 mod seeds;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -43,6 +45,9 @@ use crate::repl::LinkState;
 const OVERHEAD: usize = 4096;
 /// After an error of the listening socket it is left alone for so many milliseconds.
 const RETRY_MS: u64 = 100;
+
+/// A thread that comes so late to the timer was kept away: by the disk, or by others that use the processors.
+const AWAY_MS: i64 = 200;
 
 /// The settings that the state machine obeys.
 pub fn settings(config: &Config) -> Settings {
@@ -98,7 +103,9 @@ struct Line {
 /// The bus, on its thread.
 struct Bus {
     server: &'static Server,
-    file: RefCell<NodesFile>,
+    file: Arc<Mutex<NodesFile>>,
+    /// The file is being written.
+    saving: Cell<bool>,
     lines: RefCell<HashMap<LinkId, Line>>,
 }
 
@@ -160,7 +167,8 @@ pub fn start(server: &'static Server, prepared: Prepared) -> Result<(), String> 
 }
 
 async fn run(server: &'static Server, prepared: Prepared) {
-    let bus = Rc::new(Bus { server, file: RefCell::new(prepared.file), lines: RefCell::default() });
+    let file = Arc::new(Mutex::new(prepared.file));
+    let bus = Rc::new(Bus { server, file, saving: Cell::default(), lines: RefCell::default() });
     for listener in prepared.listeners {
         match TcpListener::from_std(listener) {
             Ok(listener) => drop(tokio::task::spawn_local(accept(bus.clone(), listener))),
@@ -177,6 +185,10 @@ async fn run(server: &'static Server, prepared: Prepared) {
             () = server.cluster.rung() => {}
             () = server.stopped() => {}
         }
+        if clock::steady_ms() - due > AWAY_MS {
+            // Nobody is called silent before what came meanwhile is read.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let facts = facts(server);
         if let Some(mut core) = server.cluster.core() {
             let now = clock::steady_ms();
@@ -187,31 +199,32 @@ async fn run(server: &'static Server, prepared: Prepared) {
         }
         bus.pump();
     }
+    // The last changes, once what is under way is written.
+    let rest = server.cluster.core().and_then(|mut core| Some((core.poll_persist()?, core.nodes_conf())));
+    if let Some((persist, text)) = rest {
+        bus.saved(persist, bus.file.lock().save(&text, persist.sync));
+    }
 }
 
 impl Bus {
-    /// Does what the state machine asks for, in its order.
+    /// Does what the state machine asks for, in its order. What must be on disk before a packet leaves holds that packet
+    /// back, and nothing else: the file is written on another thread, while links and the timer have their turns. What
+    /// changes meanwhile is written next.
     fn pump(self: &Rc<Self>) {
         let server = self.server;
         loop {
             events::carry_out(server);
-            let (persist, text) = match server.cluster.core() {
-                Some(mut core) => {
-                    let persist = core.poll_persist();
-                    (persist, persist.map(|_| core.nodes_conf()).unwrap_or_default())
-                }
-                None => return,
-            };
-            if let Some(persist) = persist {
-                self.save(persist, &text);
+            let Some(mut core) = server.cluster.core() else { return };
+            if !self.saving.get()
+                && let Some(persist) = core.poll_persist()
+            {
+                let text = core.nodes_conf();
+                drop(core);
+                self.save(persist, text);
                 continue;
             }
-            let mut transmits = Vec::new();
-            if let Some(mut core) = server.cluster.core() {
-                while let Some(transmit) = core.poll_transmit() {
-                    transmits.push(transmit);
-                }
-            }
+            let transmits: Vec<_> = std::iter::from_fn(|| core.poll_transmit()).collect();
+            drop(core);
             if transmits.is_empty() {
                 return;
             }
@@ -219,8 +232,20 @@ impl Bus {
         }
     }
 
-    fn save(&self, persist: Persist, text: &str) {
-        match self.file.borrow_mut().save(text, persist.sync) {
+    fn save(self: &Rc<Self>, persist: Persist, text: String) {
+        self.saving.set(true);
+        let (bus, file) = (self.clone(), self.file.clone());
+        tokio::task::spawn_local(async move {
+            let save = move || file.lock().save(&text, persist.sync);
+            let saved = tokio::task::spawn_blocking(save).await;
+            bus.saving.set(false);
+            bus.saved(persist, saved.unwrap_or_else(|e| Err(e.to_string())));
+            bus.pump();
+        });
+    }
+
+    fn saved(&self, persist: Persist, result: Result<(), String>) {
+        match result {
             Ok(()) => {
                 if let Some(mut core) = self.server.cluster.core() {
                     core.persisted(persist.version);
