@@ -6,6 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use dunlin::base::slot::key_slot;
 use redis::AsyncCommands;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -16,11 +17,16 @@ use tokio::time::sleep;
 pub const PORT: &str = "DUNLIN_CLIENT_OF";
 
 const FIXED: usize = 300;
+/// The slots that move in different ways: a shard channel is in each. Not those of the primary that dies: this client tries
+/// SSUBSCRIBE there with each look at the slots, looks at them with each failure, and so comes to nothing else.
+const RANGES: [(u16, u16); 4] = [(0, 499), (500, 5460), (5461, 10922), (10923, 12000)];
 const TURN: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct State {
-    done: [Cell<u64>; 5],
+    done: [Cell<u64>; 6],
+    /// Messages of each shard channel.
+    heard: [Cell<u64>; RANGES.len()],
     written: RefCell<BTreeMap<String, String>>,
     held: Cell<bool>,
     holding: Cell<usize>,
@@ -55,7 +61,9 @@ async fn connect(port: u16, push: Option<tokio::sync::mpsc::UnboundedSender<redi
         .min_retry_wait(20)
         .max_retry_wait(200)
         .connection_timeout(Duration::from_secs(2))
-        .response_timeout(Duration::from_secs(5));
+        .response_timeout(Duration::from_secs(5))
+        // With all repetitions.
+        .overall_response_timeout(Some(Duration::from_secs(10)));
     if let Some(push) = push {
         builder = builder.push_sender(push);
     }
@@ -97,6 +105,9 @@ async fn run(port: u16) {
             }
         }
     });
+    for number in 0..RANGES.len() {
+        shard_listener(state.clone(), port, number).await;
+    }
     let others = [
         guarded("reader", reader(state.clone(), c.clone())),
         guarded("scanner", scanner(state.clone(), c.clone())),
@@ -154,15 +165,17 @@ async fn pipeliner(state: Rc<State>, mut c: ClusterConnection) -> redis::RedisRe
     while !state.stopped.get() {
         state.may_write().await;
         n += 1;
-        // A pipeline goes to one node: its keys share a slot.
-        let keys: Vec<String> = (0..20).map(|i| format!("pipe:{{{}}}:{i}", n % 50)).collect();
+        // A pipeline goes to one node. With keys of their own its commands could not go through a move: where one is told
+        // ASK, this client repeats all of them at the other node, and says ASKING before the first. So that one is
+        // executed there though its key is still here, and MIGRATE of the key then fails: "Target key name already exists".
+        let key = format!("pipe:{}", n % 400);
         let mut pipe = redis::pipe();
-        for key in &keys {
-            pipe.set(key, n).ignore().get(key);
+        for _ in 0..20 {
+            pipe.set(&key, n).ignore().get(&key);
         }
         let replies: Vec<String> = pipe.query_async(&mut c).await?;
         assert_eq!(replies, vec![n.to_string(); 20]);
-        state.written.borrow_mut().extend(keys.into_iter().map(|key| (key, n.to_string())));
+        state.written.borrow_mut().insert(key, n.to_string());
         state.count(2);
     }
     Ok(())
@@ -225,6 +238,39 @@ async fn scanner(state: Rc<State>, c: ClusterConnection) -> redis::RedisResult<(
         sleep(TURN).await;
     }
     Ok(())
+}
+
+/// A client for each shard channel: this one resubscribes to all that it has with one command, which goes through only if
+/// they share a slot. It does so when it learns that slots have moved, from the commands that it sends to them; so the one
+/// that listens also speaks. A node that says "sunsubscribe" by itself (a primary that became a replica does, and takes
+/// SPUBLISH as before) it leaves to its user, and takes it for the reply to whatever it had asked: no reply is looked at here.
+async fn shard_listener(state: Rc<State>, port: u16, number: usize) {
+    let (low, high) = RANGES[number];
+    let mut names = (0..).map(|n| format!("shard:{n}"));
+    let channel = names.find(|name| (low..=high).contains(&key_slot(name.as_bytes()))).unwrap();
+    let (to, mut from) = tokio::sync::mpsc::unbounded_channel();
+    let mut c = connect(port, Some(to)).await;
+    c.ssubscribe(&channel).await.unwrap();
+    let (speaking, again, mut speaker) = (state.clone(), channel.clone(), c.clone());
+    guarded("shard speaker", async move {
+        while !speaking.stopped.get() {
+            let _: () = speaker.spublish(&channel, "x").await?;
+            sleep(TURN).await;
+        }
+        Ok(())
+    });
+    guarded("shard listener", async move {
+        while let Some(push) = from.recv().await {
+            if push.kind == redis::PushKind::SUnsubscribe {
+                c.ssubscribe(&again).await?;
+            }
+            if push.kind == redis::PushKind::SMessage {
+                state.heard[number].set(state.heard[number].get() + 1);
+                state.done[5].set(state.heard.iter().map(Cell::get).min().unwrap_or_default());
+            }
+        }
+        Ok(())
+    });
 }
 
 async fn speaker(state: Rc<State>, mut c: ClusterConnection) -> redis::RedisResult<()> {

@@ -1,24 +1,28 @@
-// ioredis's Cluster at work while a cluster changes: writes, reads, pipelines, scans and messages. The argument is the port
-// of a node. Orders come by lines (hold, go, stop), progress goes out by lines; "done" is printed in the end, if nothing
+// ioredis's Cluster at work while a cluster changes: writes, reads, pipelines, scans and messages, those of shards among
+// them. The argument is the port of a node. Orders come by lines (hold, go, stop), progress goes out by lines; "done" is printed in the end, if nothing
 // was rejected and every acknowledged write is there.
 const assert = require("assert");
 const readline = require("readline");
+const calculateSlot = require("cluster-key-slot");
 const { Cluster } = require("ioredis");
 
 const port = Number(process.argv[2]);
 const FIXED = 300;
-const done = { writes: 0, reads: 0, pipelines: 0, scans: 0, messages: 0 };
+const done = { writes: 0, reads: 0, pipelines: 0, scans: 0, messages: 0, shards: 0 };
+// The slots that move in different ways: a shard channel is in each.
+const RANGES = [[0, 499], [500, 5460], [5461, 10922], [10923, 12000], [12001, 16383]];
 const written = new Map();
 let [held, stopped, holding] = [false, false, 0];
 const BUSY = 3;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-function connect() {
+function connect(options) {
   const cluster = new Cluster([{ host: "127.0.0.1", port }], {
     maxRedirections: 100,
     retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 100,
     slotsRefreshTimeout: 5000,
+    ...options,
   });
   // Lost connections are mentioned here, too; what is not handled rejects a command.
   cluster.on("error", () => {});
@@ -103,6 +107,26 @@ async function speaker(r) {
     await pause(10);
   }
 }
+function shardChannels() {
+  const names = [...Array(1000).keys()].map((n) => `shard:${n}`);
+  const within = (name, [low, high]) => low <= calculateSlot(name) && calculateSlot(name) <= high;
+  return RANGES.map((range) => names.find((name) => within(name, range)));
+}
+// A node says "sunsubscribe" by itself when a slot leaves it: the client looks for the new owner then.
+async function shardListener(r, channels) {
+  const heard = new Map(channels.map((channel) => [channel, 0]));
+  r.on("smessage", (channel) => {
+    heard.set(channel, heard.get(channel) + 1);
+    done.shards = Math.min(...heard.values());
+  });
+  for (const channel of channels) await r.ssubscribe(channel);
+}
+async function shardSpeaker(r, channels) {
+  while (!stopped) {
+    for (const channel of channels) await r.spublish(channel, "x");
+    await pause(10);
+  }
+}
 function guarded(name, work) {
   return work.catch((e) => {
     console.log(`error ${name}: ${e && e.stack}`);
@@ -119,6 +143,8 @@ async function main() {
     guarded("scanner", scanner(r)),
     guarded("listener", listener(connect())),
     guarded("speaker", speaker(r)),
+    guarded("shard listener", shardListener(connect({ shardedSubscribers: true }), shardChannels())),
+    guarded("shard speaker", shardSpeaker(r, shardChannels())),
   ];
   setInterval(() => console.log("progress", ...Object.values(done)), 100);
   for await (const line of readline.createInterface({ input: process.stdin })) {

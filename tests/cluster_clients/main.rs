@@ -17,8 +17,8 @@ use dunlin::base::clock;
 use support::cluster::{Node, agree, cli, leads, picture, replicas_are_linked, wait};
 use support::{PATIENCE, node_clients, redis_py, script, workplace};
 
-/// Writes, reads, pipelines, scans and messages.
-type Progress = [u64; 5];
+/// Writes, reads, pipelines, scans, messages, and those of the shard channel that has got the fewest.
+type Progress = [u64; 6];
 
 /// A client at work in a process of its own.
 struct Worker {
@@ -67,8 +67,8 @@ impl Worker {
             let now: Progress = counts.try_into().unwrap();
             let first = *first.get_or_insert(now);
             // Each write key, and each fixed one, is met again.
-            let least = [500, 400, 10, 2, 10];
-            if (0..5).all(|n| now[n] >= first[n] + least[n]) {
+            let least = [500, 400, 10, 2, 10, 5];
+            if (0..6).all(|n| now[n] >= first[n] + least[n]) {
                 return;
             }
             let waited = clock::mono_ns() - start;
@@ -150,6 +150,12 @@ fn changes(command: impl FnOnce(u16) -> Command) {
 fn redis_py_cluster_goes_through_a_reshard_and_failovers() {
     let Some(python) = redis_py() else { return };
     changes(|port| script(&python, &workplace(), "cluster_clients/redis_py.py", port));
+}
+
+#[test]
+fn redis_py_asyncio_cluster_goes_through_a_reshard_and_failovers() {
+    let Some(python) = redis_py() else { return };
+    changes(|port| script(&python, &workplace(), "cluster_clients/redis_py_asyncio.py", port));
 }
 
 #[test]

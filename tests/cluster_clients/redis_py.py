@@ -1,5 +1,5 @@
-"""redis-py's RedisCluster at work while a cluster changes: writes, reads, pipelines, scans and messages. The argument is
-the port of a node. Orders come by lines (hold, go, stop), progress goes out by lines; "done" is printed in the end, if
+"""redis-py's RedisCluster at work while a cluster changes: writes, reads, pipelines, scans and messages, those of shards
+among them. The argument is the port of a node. Orders come by lines (hold, go, stop), progress goes out by lines; "done" is printed in the end, if
 nothing was raised and every acknowledged write is there."""
 import sys
 import threading
@@ -7,11 +7,13 @@ import time
 
 from redis.backoff import ConstantBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, MovedError
 from redis.retry import Retry
 
 PORT = int(sys.argv[1])
-KINDS = ["writes", "reads", "pipelines", "scans", "messages"]
+KINDS = ["writes", "reads", "pipelines", "scans", "messages", "shards"]
+# The slots that move in different ways: a shard channel is in each.
+RANGES = [(0, 499), (500, 5460), (5461, 10922), (10923, 12000), (12001, 16383)]
 FIXED = 300
 done = dict.fromkeys(KINDS, 0)
 written = {}
@@ -97,6 +99,45 @@ def speaker():
         time.sleep(0.01)
 
 
+def shard_channels(r):
+    names = [f"shard:{n}" for n in range(1000)]
+    return [next(name for name in names if low <= r.keyslot(name) <= high) for low, high in RANGES]
+
+
+def shard_listener(r, channels):
+    # The client moves channels when it learns from its other commands that their slots have moved, which the speaker's
+    # are for. It leaves to its user: a node that says "sunsubscribe" by itself (a primary that became a replica does, and
+    # takes SPUBLISH as before), and MOVED for an answer to SSUBSCRIBE, where the client had asked a node that was behind.
+    p = r.pubsub()
+    p.ssubscribe(*channels)
+    heard = dict.fromkeys(channels, 0)
+    lost = set()
+    while not stopped.is_set():
+        try:
+            message = p.get_sharded_message(timeout=0.01)
+            if message is not None and message["type"] == "smessage":
+                heard[message["channel"]] += 1
+                done["shards"] = min(heard.values())
+            if message is not None and message["type"] == "sunsubscribe":
+                lost.add(message["channel"])
+            for channel in list(lost):
+                p.ssubscribe(channel)
+                lost.remove(channel)
+        except MovedError as e:
+            lost |= {channel for channel in channels if r.keyslot(channel) == e.slot_id}
+            time.sleep(0.05)
+        except ConnectionError:
+            # Of a node that died, until its channels were moved: the client says so each time.
+            time.sleep(0.05)
+
+
+def shard_speaker(r, channels):
+    while not stopped.is_set():
+        for channel in channels:
+            r.spublish(channel, "x")
+        time.sleep(0.01)
+
+
 def guarded(work, *args):
     def run():
         try:
@@ -120,6 +161,8 @@ for n in range(FIXED):
     r.set(f"fixed:{n}", n)
 busy = [guarded(writer, 0), guarded(writer, 1), guarded(pipeliner)]
 others = [guarded(work) for work in (reader, scanner, listener, speaker)]
+shards = connect()
+others += [guarded(work, shards, shard_channels(shards)) for work in (shard_listener, shard_speaker)]
 guarded(tell)
 for line in sys.stdin:
     order = line.strip()

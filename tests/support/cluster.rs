@@ -24,7 +24,7 @@ pub struct Node {
 
 impl Node {
     pub fn of(command: Command) -> Node {
-        let (port, dir) = (free_port(), TempDir::new());
+        let (port, dir) = (free_port(), TempDir::in_memory());
         Node { server: Node::run_in(command, port, &dir), _dir: dir }
     }
     fn run_in(mut command: Command, port: u16, dir: &TempDir) -> Server {

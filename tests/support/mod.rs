@@ -417,9 +417,20 @@ pub struct TempDir(pub std::path::PathBuf);
 
 impl TempDir {
     pub fn new() -> TempDir {
+        TempDir::below(&std::env::temp_dir())
+    }
+
+    /// In memory, if the system has such a place. An fsync on a disk that is busy with something else takes seconds, more
+    /// than the node timeout of a test.
+    pub fn in_memory() -> TempDir {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { TempDir::below(memory) } else { TempDir::new() }
+    }
+
+    fn below(parent: &Path) -> TempDir {
         let mut bytes = [0u8; 8];
         std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
-        let path = std::env::temp_dir().join(format!("dunlin-test-{:016x}", u64::from_ne_bytes(bytes)));
+        let path = parent.join(format!("dunlin-test-{:016x}", u64::from_ne_bytes(bytes)));
         std::fs::create_dir(&path).unwrap();
         TempDir(path)
     }

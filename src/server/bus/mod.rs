@@ -49,6 +49,9 @@ const RETRY_MS: u64 = 100;
 /// A thread that comes so late to the timer was kept away: by the disk, or by others that use the processors.
 const AWAY_MS: i64 = 200;
 
+/// Milliseconds after which a write of nodes.conf is worth a line in the log.
+const LONG_SAVE_MS: u64 = 500;
+
 /// The settings that the state machine obeys.
 pub fn settings(config: &Config) -> Settings {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -237,7 +240,14 @@ impl Bus {
         let (bus, file) = (self.clone(), self.file.clone());
         tokio::task::spawn_local(async move {
             let save = move || file.lock().save(&text, persist.sync);
+            let start = clock::mono_ns();
             let saved = tokio::task::spawn_blocking(save).await;
+            let took = (clock::mono_ns() - start) / 1_000_000;
+            if took > LONG_SAVE_MS {
+                tracing::warn!(
+                    "Writing the cluster config file took {took} ms: nothing that depends on it was sent meanwhile"
+                );
+            }
             bus.saving.set(false);
             bus.saved(persist, saved.unwrap_or_else(|e| Err(e.to_string())));
             bus.pump();
