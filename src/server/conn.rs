@@ -4,7 +4,7 @@
 //! from the worker's output; both are free again before the next await. Only what is left over (half a request, replies
 //! that the socket had no room for) takes memory of the connection's own, so an idle connection costs next to nothing.
 //!
-//! A turn is one read, cut short after [`TURN_NS`], so that a busy connection does not keep its worker from the others. A
+//! A turn is one read, cut short after a millisecond, so that a busy connection does not keep its worker from the others. A
 //! client that does not read its replies is not read from any more once [`MAX_UNSENT`] bytes wait for it.
 //!
 //! States of the own buffer `buf`: empty; a partial request, whose progress is in `decode`; or, while the client is
@@ -25,30 +25,21 @@ use super::accept::Accepted;
 use super::evict::Account;
 use super::feed::{Feed, Next};
 use super::queue::Queued;
+use super::requests::{Decode, Halt, Requests, Rest};
 use super::stream::Stream;
 use super::worker::{Desk, Shared};
 use crate::base::clock;
-use crate::base::coroutine::{self, Work};
 use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::commands::pubsub;
-use crate::exec::{Stop, Turn};
-use crate::metrics::{METERED, ThreadStats};
+use crate::metrics::ThreadStats;
 use crate::persist::aof::Writer;
-use crate::resp::{Arg, Decoder, Limits, Out, ProtocolError, Step};
+use crate::resp::Out;
 
-/// Requests decoded before they are executed.
-const TURN_REQUESTS: usize = 64;
-/// How long one connection may go on before others get their turn, ns.
-const TURN_NS: u64 = 1_000_000;
-/// Replies of this many bytes end a turn: they are sent, or found to be too many, before more are made.
-const TURN_OUT: usize = 256 << 10;
 /// Unsent bytes above which a connection is not read from.
 const MAX_UNSENT: usize = 128 << 20;
 /// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
 const MAX_GROWTH: usize = 1 << 20;
-/// Room for arguments that is kept from request to request.
-const KEEP_ARGS: usize = 1024;
 /// A replica is sent more of the log when less than this waits to be sent.
 const MAX_FEED: usize = 1 << 20;
 /// Output buffers above this size are given back once empty.
@@ -57,20 +48,6 @@ const KEEP_OUT: usize = 64 << 10;
 const OWN_OUT: usize = 16 << 10;
 /// A client that must still authenticate may not make us hold more than this.
 const MAX_UNAUTHENTICATED: usize = 64 << 10;
-
-/// The progress of decoding.
-#[derive(Default)]
-struct Decode {
-    decoder: Decoder,
-    /// Arguments of the requests decoded so far, those of a partial one last.
-    args: Vec<Arg>,
-    /// How many each whole request has.
-    counts: Vec<u32>,
-    /// Where decoding goes on.
-    pos: usize,
-    /// Where the request at `pos` began.
-    frame: usize,
-}
 
 struct Conn {
     server: &'static Server,
@@ -104,29 +81,6 @@ enum Wake {
     Timer,
     /// Something for a replica.
     Feed(Next),
-}
-
-/// How [`execute`] ended.
-enum Halt {
-    /// Everything was executed.
-    Clean,
-    /// A request goes on past the end; it begins at `frame`.
-    Partial,
-    /// The first so many decoded requests were executed, and for now no more shall be.
-    Left { done: usize, paused: bool },
-    /// The next of them is to be executed on a stack of its own.
-    Stack(Rest),
-    /// The next of them is to be prepared on another thread.
-    Prepare(Rest),
-}
-
-/// Where [`execute`] goes on among requests that are decoded.
-struct Rest {
-    /// So many of them were executed.
-    done: usize,
-    /// What comes after them is not whole, or wrong.
-    more: bool,
-    wrong: Option<ProtocolError>,
 }
 
 /// Serves a connection until it ends.
@@ -305,8 +259,7 @@ impl Conn {
         if own {
             if self.buf.capacity() - self.buf.len() < n {
                 // All of a long argument at once where its length is known, but no more than a step ahead of what came.
-                let unread = self.buf.len() - self.decode.pos.min(self.buf.len());
-                self.buf.reserve(self.decode.decoder.wants(unread).clamp(n, MAX_GROWTH));
+                self.buf.reserve(self.decode.wants(self.buf.len()).clamp(n, MAX_GROWTH));
             }
             self.buf.extend_from_slice(&read[..n]);
             self.pending = true;
@@ -325,10 +278,10 @@ impl Conn {
         // The plain case: everything that came is executed where it is, and the replies go out where they are.
         out.set_proto(self.out.proto());
         let bytes = &mut read[..n];
-        let mut halt = execute(self.server, exec, &mut self.session, bytes, &mut self.decode, out, None);
-        if let Halt::Stack(rest) = halt {
-            halt = apart(self.server, exec, &mut self.session, bytes, &mut self.decode, out, rest).await;
-        }
+        let (session, decode) = (&mut self.session, &mut self.decode);
+        let requests =
+            Requests { server: self.server, exec: &mut *exec, session, buf: &mut *bytes, decode, out: &mut *out };
+        let mut halt = requests.run(None).await;
         if let Halt::Prepare(Rest { done, .. }) = halt {
             // It is prepared from the connection's own buffer.
             halt = Halt::Left { done, paused: false };
@@ -336,7 +289,7 @@ impl Conn {
         match halt {
             Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
-                self.buf.extend_from_slice(&bytes[self.decode.frame..]);
+                self.buf.extend_from_slice(self.decode.partial(bytes));
                 self.decode.shift();
             }
             Halt::Left { done, paused } => {
@@ -387,11 +340,9 @@ impl Conn {
         let mut rest = None;
         let halt = loop {
             let mut desk = self.shared.take();
-            let (exec, session, d, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
-            let mut halt = execute(self.server, exec, session, &mut buf, d, out, rest.take());
-            if let Halt::Stack(rest) = halt {
-                halt = apart(self.server, exec, session, &mut buf, d, out, rest).await;
-            }
+            let (exec, session, decode, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
+            let requests = Requests { server: self.server, exec, session, buf: &mut buf, decode, out };
+            let halt = requests.run(rest.take()).await;
             drop(desk);
             let Halt::Prepare(of) = halt else { break halt };
             let Some(same) = self.prepare(buf, &of).await else {
@@ -404,7 +355,7 @@ impl Conn {
         match halt {
             Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
-                buf.drain(..self.decode.frame);
+                buf.drain(..buf.len() - self.decode.partial(&buf).len());
                 self.decode.shift();
                 self.buf = buf;
             }
@@ -421,10 +372,7 @@ impl Conn {
 
     /// Prepares the next of the decoded requests on another thread; gives the buffer back. Others are served meanwhile.
     async fn prepare(&mut self, buf: Vec<u8>, rest: &Rest) -> Option<Vec<u8>> {
-        let d = &self.decode;
-        let start: usize = d.counts[..rest.done].iter().map(|c| *c as usize).sum();
-        let args = d.args[start..start + d.counts[rest.done] as usize].to_vec();
-        let server = self.server;
+        let (server, args) = (self.server, self.decode.next_args(rest));
         let work = move || {
             let argv: Vec<&[u8]> = args.iter().map(|arg| arg.of(&buf)).collect();
             let prepare = server.lookup.resolve(&argv).and_then(|entry| entry.command.prepare)?;
@@ -625,159 +573,6 @@ fn hold(server: &Server, writer: &Writer, written: u64) -> Option<u64> {
 fn c_sizes(client: &Client, used: usize, capacity: usize) {
     client.qbuf.store(used, Relaxed);
     client.qbuf_free.store(capacity - used, Relaxed);
-}
-
-impl Decode {
-    fn reset(&mut self) {
-        self.args.clear();
-        self.args.shrink_to(KEEP_ARGS);
-        self.counts.clear();
-        self.decoder = Decoder::default();
-        self.pos = 0;
-        self.frame = 0;
-    }
-    /// The bytes before `frame` are gone.
-    fn shift(&mut self) {
-        for a in &mut self.args {
-            a.start -= self.frame as u32;
-            a.end -= self.frame as u32;
-        }
-        self.pos -= self.frame;
-        self.frame = 0;
-    }
-    /// The bytes of the requests that were not executed, decoded (from number `done` on) or not, to be decoded again.
-    fn unread(&mut self, buf: &[u8], done: usize) -> Vec<u8> {
-        let mut left = Vec::new();
-        let mut at: usize = self.counts[..done].iter().map(|c| *c as usize).sum();
-        for &argc in &self.counts[done..] {
-            left.extend_from_slice(format!("*{argc}\r\n").as_bytes());
-            for a in &self.args[at..at + argc as usize] {
-                left.extend_from_slice(format!("${}\r\n", a.end - a.start).as_bytes());
-                left.extend_from_slice(a.of(buf));
-                left.extend_from_slice(b"\r\n");
-            }
-            at += argc as usize;
-        }
-        left.extend_from_slice(&buf[self.frame..]);
-        self.reset();
-        left
-    }
-}
-
-/// Decodes and executes what is in the buffer, to its end unless something stops it; from `rest` on if some was.
-#[allow(clippy::too_many_arguments, reason = "what a connection works with")]
-fn execute(
-    server: &'static Server,
-    exec: &mut crate::exec::Worker,
-    session: &mut Session,
-    buf: &mut [u8],
-    d: &mut Decode,
-    out: &mut Out,
-    mut rest: Option<Rest>,
-) -> Halt {
-    if session.acl_version != server.acl.version() {
-        session.look_at_user(&server.acl);
-    }
-    let start = clock::mono_ns();
-    let now = clock::now_ms();
-    session.client.active.store(now, Relaxed);
-    loop {
-        let limits = Limits {
-            bulk: server.config.proto_max_bulk_len() as u64,
-            unauthenticated: !session.authenticated,
-            ..Limits::default()
-        };
-        // Authentication changes the limits: then one request at a time.
-        let most = if limits.unauthenticated { 1 } else { TURN_REQUESTS };
-        let decoded = rest.is_some();
-        let Rest { mut done, mut more, mut wrong } = rest.take().unwrap_or(Rest { done: 0, more: false, wrong: None });
-        if !decoded {
-            d.counts.clear();
-        }
-        while !decoded && d.counts.len() < most {
-            match d.decoder.next(buf, &mut d.pos, &mut d.args, &limits) {
-                Ok(Step::Request(n)) => {
-                    d.counts.push(n as u32);
-                    d.frame = d.pos;
-                }
-                Ok(Step::Nothing) => d.frame = d.pos,
-                Ok(Step::More) => {
-                    more = true;
-                    break;
-                }
-                Err(e) => {
-                    wrong = Some(e);
-                    break;
-                }
-            }
-        }
-        if !d.counts.is_empty() {
-            if METERED && !decoded {
-                exec.stats.turn(d.counts.len());
-            }
-            let whole = d.args.len() - d.decoder.partial_args();
-            let over: usize = d.counts[..done].iter().map(|c| *c as usize).sum();
-            let turn = Turn { buf, args: &d.args[over..whole], counts: &d.counts[done..], now, stream: None };
-            let (executed, stop) = exec.run(session, &turn, out);
-            done += executed;
-            match stop {
-                Stop::Stack => return Halt::Stack(Rest { done, more, wrong }),
-                Stop::Prepare => return Halt::Prepare(Rest { done, more, wrong }),
-                Stop::No | Stop::Session | Stop::Paused => {}
-            }
-            if stop != Stop::No {
-                if session.close != Close::No {
-                    return Halt::Clean;
-                }
-                return Halt::Left { done, paused: stop == Stop::Paused };
-            }
-            d.args.drain(..whole);
-        }
-        if let Some(e) = wrong {
-            tracing::debug!("Protocol error ({e:?}) from client {}", session.client.addr);
-            exec.stats.error_replies.add(1);
-            out.error(&e.reply());
-            session.close = Close::AfterReply;
-            return Halt::Clean;
-        }
-        if more {
-            return if d.frame == buf.len() { Halt::Clean } else { Halt::Partial };
-        }
-        let long = out.len() > TURN_OUT || clock::mono_ns() - start > TURN_NS;
-        if long && d.frame < buf.len() {
-            d.counts.clear();
-            return Halt::Left { done: 0, paused: false };
-        }
-    }
-}
-
-/// Goes on with [`execute`] on a stack of its own, so that a script that takes very long can be left half-way for the other
-/// connections of this worker.
-async fn apart(
-    server: &'static Server,
-    exec: &mut crate::exec::Worker,
-    session: &mut Session,
-    buf: &mut [u8],
-    d: &mut Decode,
-    out: &mut Out,
-    rest: Rest,
-) -> Halt {
-    let stack = match coroutine::stack() {
-        Ok(stack) => stack,
-        Err(e) => {
-            tracing::error!("No memory for the stack of a script: {e}");
-            // Without it nothing can be executed that may take for ever.
-            session.close = Close::Now;
-            return Halt::Clean;
-        }
-    };
-    let mut work = Work::new(stack, || execute(server, exec, session, buf, d, out, Some(rest)));
-    loop {
-        if let Some(halt) = work.go_on() {
-            return halt;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Writes what fits.

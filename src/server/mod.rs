@@ -22,6 +22,7 @@ mod notify;
 mod periodic;
 mod queue;
 pub mod replay;
+mod requests;
 mod signals;
 mod stream;
 mod sync;
