@@ -312,7 +312,6 @@ fn a_death_at_any_moment_leaves_one_owner_with_all_keys() {
     let at: Vec<String> = nodes.iter().map(Node::at).collect();
     cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
     agree(&nodes.iter().collect::<Vec<_>>());
-    nodes.iter().for_each(|n| drop(n.run("CONFIG SET cluster-allow-replica-migration no")));
     // Slots 0 to 5460 are the first node's, and go to and fro between it and the second.
     let keys: Vec<String> =
         (0..20_000).map(|n| format!("key:{n}")).filter(|k| key_slot(k.as_bytes()) <= 5460).collect();
@@ -333,7 +332,6 @@ fn a_death_at_any_moment_leaves_one_owner_with_all_keys() {
         clock::pause_us(round * 12_000);
         let victim = if round % 2 == 0 { source } else { target };
         nodes[victim].kill_and_restart();
-        nodes[victim].run("CONFIG SET cluster-allow-replica-migration no");
         agree(&nodes.iter().collect::<Vec<_>>());
         wait("an end of the migration", || {
             let ended = |node: &Node| ["", "success", "failed", "cancelled"].contains(&&state(node)[..]);

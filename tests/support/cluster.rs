@@ -31,13 +31,15 @@ impl Node {
         command.current_dir(&dir.0).args(["--port", &port.to_string()]).args(OPTIONS);
         Server::run(command, port)
     }
-    /// One of ours whose acknowledged writes survive its death.
+    /// One of ours whose acknowledged writes survive its death. It stays a primary without slots.
     pub fn lasting() -> Node {
         Node::of(Node::lasting_command())
     }
     fn lasting_command() -> Command {
         let mut command = dunlin();
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        // From the start: one that lost its last slot while it was down would follow the new owner right away.
+        command.args(["--cluster-allow-replica-migration", "no"]);
         command
     }
     /// Kills a node that [`Node::lasting`] made, and starts it again.

@@ -63,8 +63,8 @@ impl Core {
                 self.view = None;
             }
         }
-        // A node that this node cannot reach, and others can, at another address.
-        let lost = self.nodes[at].flags.any(Flags::FAIL | Flags::PFAIL);
+        // A node that this node cannot reach, and others can, at another address; or that it knows by its name alone.
+        let lost = self.nodes[at].flags.any(Flags::FAIL | Flags::PFAIL) || self.nodes[at].ip.is_empty();
         if lost && !entry.flags.any(Flags::NOADDR) && !entry.ip.is_empty() {
             let (port, tls_port) = self.client_ports(entry.port, entry.other_port);
             if self.move_node(at, entry.ip.into(), port, tls_port, entry.bus_port) {

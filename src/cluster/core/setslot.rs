@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::command::{Command, Error, Keys, Reply};
 use super::message::Audience;
-use super::node::ME;
-use super::{Core, Level, NodeId, SlotAction, SlotSet};
+use super::node::{ME, Node};
+use super::{Core, Flags, Level, NodeId, SlotAction, SlotSet};
 
 impl Core {
     /// Whether SETSLOT could be carried out now. `true`: this node has replicas, who are to hear of it first. A failure of
@@ -128,13 +128,13 @@ impl Core {
                 result = Err(format!("wrong slot state '{entry}'"));
                 break;
             };
-            // A node that this one has not heard of yet: as if it had come before the SETSLOT.
-            let Some(at) = self.nodes.find(&id) else {
-                self.log(Level::Warning, || {
-                    format!("Slot {slot} is open to or from node {id}, which is not known here")
+            let at = self.nodes.find(&id).unwrap_or_else(|| {
+                // Known by its name alone until others tell where it is.
+                self.log(Level::Notice, || {
+                    format!("Slot {slot} is open to or from node {id}, of which nothing is known yet")
                 });
-                continue;
-            };
+                self.nodes.add(Node::new(id, Flags::NONE, self.now))
+            });
             if importing {
                 self.importing.insert(slot, at)
             } else {
