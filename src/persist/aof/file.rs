@@ -31,6 +31,8 @@ pub enum Fsync {
 
 /// How often the thread looks without being called.
 const TICK: Duration = Duration::from_millis(100);
+/// How long effects gather between one write and the next, unless replies wait for them: so much a killed process may lose.
+const GATHER: Duration = Duration::from_millis(1);
 /// After a failed write the next try comes after this long, ns.
 const RETRY_NS: u64 = 200_000_000;
 /// The buffer's memory that is kept from one turn to the next.
@@ -46,6 +48,8 @@ struct Buffer {
     /// The second of the last time note.
     noted: i64,
     stop: bool,
+    /// The thread waits to be called.
+    asleep: bool,
     waiters: Vec<(u64, Waker)>,
 }
 
@@ -150,12 +154,12 @@ impl Writer {
                 b.bytes.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
             }
         }
-        let idle = b.bytes.is_empty();
         b.bytes.extend_from_slice(requests);
         b.offset = offset;
         self.pending.store(b.bytes.len() as u64, Relaxed);
+        let asleep = std::mem::take(&mut b.asleep);
         drop(b);
-        if idle {
+        if asleep {
             self.called.notify_one();
         }
     }
@@ -228,15 +232,18 @@ impl Writer {
     fn run(&self, mut file: File) {
         let mut spare = Vec::new();
         let mut last_sync = clock::mono_ns();
-        let mut unsynced = false;
+        let (mut unsynced, mut busy) = (false, false);
         loop {
             let mut b = self.buffer.lock();
-            if b.bytes.is_empty() && b.rotations.is_empty() && !b.stop {
-                self.called.wait_for(&mut b, TICK);
-            } else if !self.is_always() && !b.stop {
-                // A millisecond gathers many effects into one write; so much a killed process may lose.
-                self.called.wait_for(&mut b, Duration::from_millis(1));
+            if busy && !self.is_always() && b.rotations.is_empty() && !b.stop {
+                self.called.wait_for(&mut b, GATHER);
             }
+            if b.bytes.is_empty() && b.rotations.is_empty() && !b.stop {
+                b.asleep = true;
+                self.called.wait_for(&mut b, TICK);
+                b.asleep = false;
+            }
+            busy = !b.bytes.is_empty();
             let stop = b.stop;
             let mut bytes = std::mem::replace(&mut b.bytes, std::mem::take(&mut spare));
             let rotations = std::mem::take(&mut b.rotations);
