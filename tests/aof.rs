@@ -156,7 +156,7 @@ fn a_script_that_is_slow_while_it_is_loaded_says_loading() {
 
 #[test]
 fn it_can_be_turned_on_and_off_while_clients_write() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let server = start_in(&dir.0, dunlin(), &[]);
     let mut c = server.connect();
     work(&mut c, 0);
@@ -168,8 +168,8 @@ fn it_can_be_turned_on_and_off_while_clients_write() {
     let expected = digest(&mut c);
     assert_eq!(c.run("CONFIG SET appendonly no").text(), "OK");
     c.run("SET not written");
+    c.until("the end of what was replaced", |_| files(&dir.0).len() == 3);
     drop(server);
-    assert_eq!(files(&dir.0).len(), 3);
     let server = start_in(&dir.0, dunlin(), &ON);
     let mut c = server.connect();
     assert_eq!(digest(&mut c), expected);
@@ -189,7 +189,7 @@ fn it_can_be_turned_on_and_off_while_clients_write() {
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let rounds = std::env::var("DUNLIN_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
     let mut acknowledged = [0i64; 4];
     for round in 0..rounds {
@@ -243,7 +243,7 @@ fn what_was_acknowledged_survives_a_kill() {
 
 #[test]
 fn a_file_that_ends_in_the_middle_is_cut_back_or_refused() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let server = start_in(&dir.0, dunlin(), &ON);
     let mut c = server.connect();
     c.run("SET a 1");
@@ -285,7 +285,7 @@ fn a_file_that_ends_in_the_middle_is_cut_back_or_refused() {
 
 #[test]
 fn a_directory_belongs_to_one_process() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let server = start_in(&dir.0, dunlin(), &ON);
     let port = free_port().to_string();
     let output = dunlin().current_dir(&dir.0).args(["--port", &port, "--appendonly", "yes"]).output().unwrap();
@@ -297,7 +297,7 @@ fn a_directory_belongs_to_one_process() {
 
 #[test]
 fn an_old_single_file_is_taken_over() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     std::fs::write(
         dir.0.join("appendonly.aof"),
         "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n#TS:1700000000\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n",
@@ -311,14 +311,14 @@ fn an_old_single_file_is_taken_over() {
 
 #[test]
 fn waitaof_tells_what_is_on_disk() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let server = start_in(&dir.0, dunlin(), &[&ON[..], &["--appendfsync", "everysec"]].concat());
     let mut c = server.connect();
     c.run("SET a 1");
     assert_eq!(c.run("WAITAOF 1 0 10000"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
     assert_eq!(c.run("WAITAOF 0 1 10"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
     assert_eq!(c.run("WAITAOF 2 0 0").text(), "ERR value is out of range, value must between 0 and 1");
-    let replica_dir = TempDir::new();
+    let replica_dir = TempDir::in_memory();
     let replica = start_in(&replica_dir.0, dunlin(), &ON);
     replica.connect().run(&format!("REPLICAOF 127.0.0.1 {}", server.port));
     c.run("CONFIG SET repl-diskless-sync-delay 0");
@@ -336,7 +336,7 @@ fn waitaof_tells_what_is_on_disk() {
 /// With fsync always they waited for what the log has for replicas alone, until the next write: for ever.
 #[test]
 fn replies_wait_for_no_more_of_the_log_than_goes_to_the_file() {
-    let (dir, replica_dir) = (TempDir::new(), TempDir::new());
+    let (dir, replica_dir) = (TempDir::in_memory(), TempDir::in_memory());
     let options = [&ON[..], &["--appendfsync", "always", "--repl-diskless-sync-delay", "0"]].concat();
     let server = start_in(&dir.0, dunlin(), &options);
     let mut c = server.connect();
@@ -354,7 +354,7 @@ fn replies_wait_for_no_more_of_the_log_than_goes_to_the_file() {
 /// Replies waited for the offset of a write to a history that was long since replaced by a shorter one.
 #[test]
 fn who_wrote_to_another_history_waits_for_nothing_of_it() {
-    let (dir, other_dir) = (TempDir::new(), TempDir::new());
+    let (dir, other_dir) = (TempDir::in_memory(), TempDir::in_memory());
     let options = [&ON[..], &["--appendfsync", "always"]].concat();
     let server = start_in(&dir.0, dunlin(), &options);
     let other = start_in(&other_dir.0, dunlin(), &["--repl-diskless-sync-delay", "0"]);
@@ -370,7 +370,7 @@ fn who_wrote_to_another_history_waits_for_nothing_of_it() {
 /// It said yes although there was no base yet, and a restart would have found nothing.
 #[test]
 fn waitaof_waits_for_the_first_base_and_hears_when_the_file_is_given_up() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let server = start_in(&dir.0, dunlin(), &["--appendfsync", "always"]);
     let (mut c, mut other) = (server.connect(), server.connect());
     let answer = |local| Value::Array(vec![Value::Int(local), Value::Int(0)]);
@@ -415,7 +415,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_stops_writes_and_loses_nothing() {
-    let dir = TempDir::new();
+    let dir = TempDir::in_memory();
     let Some(disk) = SmallDisk::mount(&dir.0) else {
         println!("not run: this user may not mount a file system");
         return;
@@ -456,7 +456,7 @@ fn a_full_disk_stops_writes_and_loses_nothing() {
 /// A replica that ended right after a full synchronization started again without data: its files had no base yet.
 #[test]
 fn an_end_right_after_a_full_synchronization_waits_for_the_first_base() {
-    let (primary, dir) = (Server::start(&["--repl-diskless-sync-delay", "0"]), TempDir::new());
+    let (primary, dir) = (Server::start(&["--repl-diskless-sync-delay", "0"]), TempDir::in_memory());
     let mut conn = primary.connect();
     assert_eq!(conn.run("DEBUG POPULATE 200000 key 100").text(), "OK");
     let port = free_port();
