@@ -35,7 +35,7 @@ impl Node {
         Node::start_on(kind, free_port(), args)
     }
     fn start_on(kind: Kind, port: u16, args: &[&str]) -> Node {
-        let dir = TempDir::new();
+        let dir = TempDir::in_memory();
         let mut command = if kind == Dunlin { dunlin() } else { peer() };
         let own = port.to_string();
         let mut all = vec!["--port", &own, "--save", "", "--enable-debug-command", "yes"];
