@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use support::{Conn, Server, TempDir, Value, dunlin, free_port, redis};
 
@@ -208,6 +210,15 @@ fn save_points_and_orders_write_in_the_background() {
     assert_eq!(c.run("BGSAVE SCHEDULE").text(), "Background saving started");
     c.until("the end", |c| c.info("rdb_saves") == "2");
     assert_eq!(c.run("BGSAVE NOW").text(), "ERR syntax error");
+    // One that has not begun is cancelled with other words, which it once was not.
+    c.run("DEBUG POPULATE 20000");
+    c.run("CONFIG SET rdb-key-save-delay 1000");
+    c.run("BGREWRITEAOF");
+    assert_eq!(c.run("BGSAVE SCHEDULE").text(), "Background saving scheduled");
+    assert_eq!(c.run("BGSAVE CANCEL").text(), "Scheduled background saving cancelled");
+    c.run("CONFIG SET rdb-key-save-delay 0");
+    c.until("the end of the rewrite", |c| c.info("aof_rewrite_in_progress") == "0");
+    assert_eq!(c.info("rdb_saves"), "2");
 }
 
 /// A server with a change that a snapshot has to hold, and whose snapshots fail.
@@ -381,4 +392,39 @@ fn what_redis_7_4_and_old_versions_wrote_is_read() {
     assert_eq!(c.run("HGET packed f").text(), "v");
     assert_eq!(c.run("HGET zipmap foo").text(), "bar");
     assert_eq!(c.run("LRANGE list 0 -1").texts(), ["f", "v", "f", "v"]);
+}
+
+#[test]
+fn redis_cli_takes_a_snapshot_and_listens_as_a_replica() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let mut c = primary.connect();
+    (0..1000).for_each(|i| drop(c.run(&format!("SET key:{i} value"))));
+    let dir = TempDir::new();
+    let file = dir.0.join("copy.rdb");
+    let port = primary.port.to_string();
+    let run = Command::new("redis-cli").args(["-p", &port, "--rdb", file.to_str().unwrap()]).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let check = Command::new("redis-check-rdb").arg(&file).output().unwrap();
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success() && text.contains("1000 keys read"), "{text}");
+    let mut listener = Command::new("redis-cli");
+    listener.args(["-p", &port, "--replica"]).stdout(std::process::Stdio::piped());
+    let mut child = listener.spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let seen = Arc::new(Mutex::new(String::new()));
+    let text = seen.clone();
+    let reader = std::thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = out.read(&mut buf) {
+            text.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
+        }
+    });
+    c.until("redis-cli as a replica", |c| c.info("connected_slaves") == "1");
+    c.until("what it prints", |c| {
+        c.run("SET hello world");
+        seen.lock().unwrap().contains("\"hello\",\"world\"")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap();
 }

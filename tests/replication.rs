@@ -567,7 +567,9 @@ fn who_follows_a_replica_hears_at_once_without_a_word() {
 #[test]
 fn debug_replicate_makes_a_replica_say_which_command_was_wrong() {
     let primary = Node::start(Dunlin, &[]);
-    let replica = Node::start(Dunlin, &["--propagation-error-behavior", "ignore"]);
+    // A replica that may be written to once ended of it.
+    let writable = ["--propagation-error-behavior", "panic", "--replica-read-only", "no"];
+    let replica = Node::start(Dunlin, &writable);
     replica.follow(primary.port());
     wait("the link", || replica.info("master_link_status") == "up");
     let mut p = primary.conn();
@@ -578,6 +580,48 @@ fn debug_replicate_makes_a_replica_say_which_command_was_wrong() {
     let line = replica.server.wait_for_log("== CRITICAL ==");
     assert!(line.contains("not an integer") && line.ends_with("after processing the command 'incr'"), "{line}");
     assert_eq!((p.run("GET text").text(), replica.conn().run("GET after").text()), ("abc".into(), "1".into()));
+}
+
+/// It once waited for half a second, in which the history went on without it.
+#[test]
+fn a_link_that_was_up_is_made_anew_at_once() {
+    let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    replica.follow(primary.port());
+    let mut p = primary.conn();
+    let rounds = (1..=3).map(|round| {
+        wait("the link", || replica.info("master_link_status") == "up");
+        let up = now();
+        // A link that was up for less time than this waits before it tries again.
+        wait("some time", || up.elapsed() > Duration::from_millis(600));
+        let cut = now();
+        assert_eq!(p.run("CLIENT KILL TYPE replica").int(), 1);
+        p.until("the replica", |p| p.info("sync_partial_ok") == round.to_string());
+        cut.elapsed()
+    });
+    let quickest = rounds.min().unwrap();
+    assert!(quickest < Duration::from_millis(400), "{quickest:?}");
+}
+
+/// The replica once came back in the middle of the transaction that had cut it off, and went on from there.
+#[test]
+fn a_replica_that_a_transaction_cuts_off_comes_back_after_it() {
+    let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    replica.follow(primary.port());
+    let mut p = primary.conn();
+    let value = "x".repeat(16 << 10);
+    for round in 2..=4 {
+        wait("the link", || replica.info("master_link_status") == "up");
+        let up = now();
+        // From then on it comes back at once.
+        wait("some time", || up.elapsed() > Duration::from_millis(600));
+        p.run("MULTI");
+        p.run("CLIENT KILL TYPE replica");
+        p.run("CONFIG SET repl-backlog-size 16384");
+        (0..500).for_each(|i| drop(p.run(&format!("SET key:{i} {value}"))));
+        assert_eq!(p.run("EXEC").items().len(), 502);
+        p.until("a full synchronization", |p| p.info("sync_full") == round.to_string());
+    }
+    assert_eq!(p.info("sync_partial_ok"), "0");
 }
 
 /// Data of another history served while the primary's were loaded beside them.
@@ -677,41 +721,6 @@ fn a_primary_with_a_password_is_followed_with_it() {
         wait("the link", || replica.info("master_link_status") == "up");
         assert_eq!(r.run("GET a").text(), "1");
     }
-}
-
-#[test]
-fn redis_cli_takes_a_snapshot_and_listens_as_a_replica() {
-    let primary = Node::start(Dunlin, &[]);
-    let mut c = primary.conn();
-    c.run("DEBUG POPULATE 1000");
-    let dir = TempDir::new();
-    let file = dir.0.join("copy.rdb");
-    let port = primary.port().to_string();
-    let run = Command::new("redis-cli").args(["-p", &port, "--rdb", file.to_str().unwrap()]).output().unwrap();
-    assert!(run.status.success(), "{run:?}");
-    let check = Command::new("redis-check-rdb").arg(&file).output().unwrap();
-    let text = String::from_utf8_lossy(&check.stdout).into_owned();
-    assert!(check.status.success() && text.contains("1000 keys read"), "{text}");
-    let mut listener = Command::new("redis-cli");
-    listener.args(["-p", &port, "--replica"]).stdout(std::process::Stdio::piped());
-    let mut child = listener.spawn().unwrap();
-    let mut out = child.stdout.take().unwrap();
-    let seen = Arc::new(Mutex::new(String::new()));
-    let text = seen.clone();
-    let reader = std::thread::spawn(move || {
-        let mut buf = [0; 4096];
-        while let Ok(n @ 1..) = out.read(&mut buf) {
-            text.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
-        }
-    });
-    wait("redis-cli as a replica", || primary.info("connected_slaves") == "1");
-    wait("what it prints", || {
-        c.run("SET hello world");
-        seen.lock().unwrap().contains("\"hello\",\"world\"")
-    });
-    child.kill().unwrap();
-    child.wait().unwrap();
-    reader.join().unwrap();
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn readers_of_the_log_miss_nothing_and_are_always_woken() {
                         let waker = Waker::from(Arc::new(Unpark(thread::current())));
                         let mut all = Vec::new();
                         while all.len() < total {
-                            match log.poll_read(id, &mut Context::from_waker(&waker)) {
+                            match log.poll_read(id, 0, &mut Context::from_waker(&waker)) {
                                 Poll::Ready(parts) => all.extend(parts.concat()),
                                 Poll::Pending => thread::park(),
                             }

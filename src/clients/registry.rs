@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::mailbox::{Mail, Mailbox};
@@ -182,9 +183,38 @@ pub struct Registry {
     evicted: AtomicU64,
     /// How many have open transactions watching keys.
     pub watching: AtomicUsize,
+    /// Bytes of messages about cached keys that are on their way to connections.
+    in_transit: Arc<AtomicUsize>,
+}
+
+/// A message that counts as in transit until it is dropped.
+struct InTransit {
+    bytes: Vec<u8>,
+    count: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for InTransit {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for InTransit {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.bytes.capacity(), Relaxed);
+    }
 }
 
 impl Registry {
+    /// A message that counts as in transit for as long as it is there.
+    pub fn message(&self, bytes: Vec<u8>) -> Bytes {
+        self.in_transit.fetch_add(bytes.capacity(), Relaxed);
+        Bytes::from_owner(InTransit { bytes, count: self.in_transit.clone() })
+    }
+    /// Bytes of memory that such messages take.
+    pub fn in_transit(&self) -> usize {
+        self.in_transit.load(Relaxed)
+    }
     /// Counts a connection that was accepted, and gives it its number. [`Registry::remove`] must follow.
     pub fn admit(&self) -> u64 {
         self.count.fetch_add(1, Relaxed);

@@ -319,7 +319,7 @@ fn send(registry: &Registry, client: &Client, keys: Option<&[&[u8]]>) {
             keys.iter().for_each(|k| out.bulk(k));
         }
     }
-    to.mailbox.send(Mail::Push(Bytes::from(out.take_bytes())));
+    to.mailbox.send(Mail::Push(registry.message(out.take_bytes())));
 }
 
 #[cfg(test)]

@@ -205,10 +205,10 @@ impl Server {
         aside
     }
     /// Memory that eviction could not free, and that it would only let grow: what waits for replicas beyond the backlog, and
-    /// for the append-only file.
+    /// for the append-only file, and what tells clients of keys that went.
     pub fn uncounted_memory(&self) -> usize {
         let file = self.aof.writer().map_or(0, |w| w.pending());
-        (self.repl.log.surplus() + file) as usize
+        (self.repl.log.surplus() + file) as usize + self.registry.in_transit()
     }
     /// Bytes that the Lua code of one interpreter may use.
     pub fn script_memory_limit(&self) -> usize {

@@ -6,7 +6,7 @@ use crate::commands::gate::bits;
 use crate::commands::state::Aside;
 use crate::config::Policy;
 use crate::keyspace::evict::{Policy as Order, Rank};
-use crate::keyspace::{Db, Effects, Located};
+use crate::keyspace::{Db, Effects, Located, Mark};
 
 /// The longest that evicting may hold one command up, ns, by `maxmemory-eviction-tenacity`: up to half a millisecond at
 /// 10, then 15 % more a step, without limit at 100. What is over the memory limit then goes with the next commands.
@@ -36,11 +36,18 @@ impl Worker {
         if limit == 0 {
             return true;
         }
-        let used = alloc::used_memory();
-        if used <= limit || self.leaves_eviction_to_source() || used <= limit + self.server.uncounted_memory() {
+        if alloc::used_memory() <= limit || self.leaves_eviction_to_source() || !self.is_over(limit) {
             return true;
         }
         self.evict_down_to(limit, now)
+    }
+
+    /// Whether what counts is over this limit.
+    fn is_over(&self, limit: usize) -> bool {
+        // What does not count comes and goes meanwhile.
+        let before = self.server.uncounted_memory();
+        let used = alloc::used_memory();
+        used > limit + before && used > limit + self.server.uncounted_memory()
     }
 
     /// A replica holds what its primary holds; whoever imports data says what goes.
@@ -119,7 +126,11 @@ impl Worker {
         let samples = config.maxmemory_samples();
         let longest = patience(config.maxmemory_eviction_tenacity());
         let mut room = true;
-        while alloc::used_memory() > limit + self.server.uncounted_memory() {
+        // What is noted of the keys that go is gone soon. Were it counted, as it once was, long keys would go in vain.
+        let (mut mark, mut notes) = (Mark::default(), 0);
+        self.fx.noted_since(&mut mark);
+        let logged = self.fx.log.bytes();
+        while self.is_over(limit + notes + self.fx.log.bytes() - logged) {
             let Worker { evictor, held, fx, stats, tuning, server, .. } = self;
             let evicted = evictor.evict_one(dbs, order, samples, |index, f| {
                 f(&mut Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE));
@@ -129,6 +140,7 @@ impl Worker {
                 room = self.server.keyspace.lazy.pending() > 0;
                 break;
             }
+            notes += self.fx.noted_since(&mut mark);
             if clock::mono_ns() - start > longest {
                 break;
             }

@@ -121,7 +121,7 @@ impl Worker {
             tuning: server.tuning(),
             thresholds: call::Thresholds::read(server.config),
             samplers: Vec::new(),
-            evictor: Evictor::default(),
+            evictor: Evictor::ready(),
             walks: Vec::new(),
             slots: Vec::new(),
             gate: 0,

@@ -19,7 +19,7 @@ use super::waiters::{Waiter, Watch};
 use crate::base::slot::key_slot;
 use crate::metrics::ThreadStats;
 use crate::resp::Error;
-use crate::types::dict::{self, Owned, Place, Ref};
+use crate::types::dict::{self, Dict, Owned, Place, Ref};
 use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
 
 /// Where a key is: computed once, when the command is prepared.
@@ -513,6 +513,11 @@ impl<'a> Db<'a> {
     pub fn evict(&mut self, key: &[u8]) -> bool {
         let at = self.locate(key);
         let Some(e) = self.take_at(&at, key) else { return false };
+        // Thousands of empty tables are memory, too.
+        let table = self.held.table_mut(self.index, at.slot);
+        if table.is_empty() {
+            *table = Dict::new();
+        }
         self.dispose(e, self.tuning.lazy_eviction);
         self.stats.evicted(1);
         self.fx.propagate_removal(self.index, key, self.tuning.lazy_eviction);

@@ -233,7 +233,21 @@ impl Default for Effects {
     }
 }
 
+/// Up to where notes have been counted, see [`Effects::noted_since`].
+#[derive(Debug, Default)]
+pub struct Mark {
+    events: usize,
+    invalidated: usize,
+}
+
 impl Effects {
+    /// Bytes of memory that notes of keys have taken since the mark, which is put at the end.
+    pub fn noted_since(&self, mark: &mut Mark) -> usize {
+        let events = self.events.iter().skip(mark.events).map(|e| e.key.capacity()).sum::<usize>();
+        let invalidated = self.invalidated.iter().skip(mark.invalidated).map(|k| k.capacity()).sum::<usize>();
+        *mark = Mark { events: self.events.len(), invalidated: self.invalidated.len() };
+        events + invalidated
+    }
     /// Whether notifications of this class are wanted.
     #[inline]
     pub fn wants(&self, class: u32) -> bool {

@@ -52,6 +52,10 @@ pub struct Evictor {
 }
 
 impl Evictor {
+    /// Has the memory that it needs for database 0: what it took when memory is short, keys would have to go for.
+    pub fn ready() -> Evictor {
+        Evictor { samplers: vec![Sampler::ready()], ..Evictor::default() }
+    }
     /// Evicts one key of any database. `on(i)` gives database i; `dbs` is how many there are. False if nothing can be.
     pub fn evict_one(
         &mut self,

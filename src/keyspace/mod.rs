@@ -19,7 +19,7 @@ pub mod waiters;
 
 pub use access::Tuning;
 pub use db::{Db, Located, Ttl};
-pub use effects::{Effects, Event, LogBuf, Logged, Target, encode_request, notify, request_len};
+pub use effects::{Effects, Event, LogBuf, Logged, Mark, Target, encode_request, notify, request_len};
 pub use entry::{Entry, NO_EXPIRY, Text};
 pub use slots::{Held, SLOTS};
 pub use value::{Kind, Value, View, ViewMut};

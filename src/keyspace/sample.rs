@@ -20,6 +20,10 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// One that will need no more memory.
+    pub fn ready() -> Sampler {
+        Sampler { sums: Vec::with_capacity(SLOTS), ..Sampler::default() }
+    }
     fn refresh(&mut self, db: &mut Db<'_>) {
         self.db = db.index();
         self.made_at = db.now;

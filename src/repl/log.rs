@@ -22,7 +22,9 @@ use crate::keyspace::hooks::LogSink;
 use crate::keyspace::{LogBuf, Logged, Target};
 
 /// The size of blocks.
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = 16 << 10;
+/// The size that what is used again and again keeps.
+const SCRATCH: usize = 64 << 10;
 /// The most that a reader gets at once.
 const READ: usize = 512 << 10;
 
@@ -41,6 +43,8 @@ pub struct ReaderId(pub u64);
 struct Reader {
     id: ReaderId,
     offset: u64,
+    /// Bytes before `offset` that it still holds, as it last said.
+    unsent: u64,
     waker: Option<Waker>,
 }
 
@@ -77,8 +81,6 @@ pub struct Log {
     end: AtomicU64,
     /// Readers that wait for more.
     sleeping: AtomicUsize,
-    /// Bytes kept for slow readers, beyond the backlog.
-    surplus: AtomicU64,
 }
 
 /// What is kept of the history: the offset of the first byte, and the number of bytes.
@@ -94,12 +96,17 @@ impl Stream {
     fn starting_at(offset: u64) -> Stream {
         Stream { start: offset, ..Stream::default() }
     }
-    fn push(&mut self, bytes: &[u8]) {
-        if self.tail.capacity() - self.tail.len() < bytes.len() {
-            self.seal();
-            self.tail = BytesMut::with_capacity(BLOCK.max(bytes.len()));
+    fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.tail.len() == self.tail.capacity() {
+                self.seal();
+                self.tail = BytesMut::with_capacity(BLOCK);
+            }
+            let room = self.tail.capacity() - self.tail.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.tail.extend_from_slice(now);
+            bytes = later;
         }
-        self.tail.extend_from_slice(bytes);
     }
     /// What is written so far becomes a block that can be shared.
     fn seal(&mut self) {
@@ -109,14 +116,14 @@ impl Stream {
     }
     /// Drops what is before `offset`.
     fn trim(&mut self, offset: u64) {
-        if self.blocks.is_empty() && !self.tail.is_empty() {
-            self.seal();
-        }
         while let Some(b) = self.blocks.front()
             && self.start + b.len() as u64 <= offset
         {
             self.start += b.len() as u64;
             self.blocks.pop_front();
+        }
+        if self.blocks.is_empty() && self.start < offset {
+            self.seal();
         }
         if let Some(b) = self.blocks.front_mut()
             && self.start < offset
@@ -125,12 +132,11 @@ impl Stream {
             self.start = offset;
         }
     }
-    /// The bytes from `offset` on, at least one block of them if there are any.
-    fn read(&mut self, offset: u64) -> Vec<Bytes> {
+    /// The bytes from `offset` on, at least one block of them if there are any. The stream ends at `end`.
+    fn read(&mut self, offset: u64, mut end: u64) -> Vec<Bytes> {
         self.seal();
         let (mut out, mut total) = (Vec::new(), 0);
         // Readers are near the end, as a rule.
-        let mut end = self.start + self.blocks.iter().map(|b| b.len() as u64).sum::<u64>();
         let mut first = self.blocks.len();
         while first > 0 && end > offset {
             first -= 1;
@@ -183,7 +189,7 @@ impl State {
         if let Some(stream) = &mut self.stream {
             stream.push(bytes);
             let kept = self.end - stream.start;
-            if kept > self.backlog + BLOCK as u64 / 4 {
+            if kept > self.backlog + BLOCK as u64 {
                 self.trim();
             }
         }
@@ -202,10 +208,6 @@ impl State {
         stream.seal();
         stream.blocks.push_back(request.into());
         self.trim();
-    }
-    fn surplus(&self) -> u64 {
-        let kept = self.stream.as_ref().map_or(0, |s| self.end - s.start);
-        kept.saturating_sub(self.backlog + BLOCK as u64)
     }
     /// Drops what is older than the backlog and read by all.
     fn trim(&mut self) {
@@ -226,7 +228,6 @@ impl LogSink for Log {
             && let Some((db, request)) = effects.take_long()
         {
             state.push_long(db, request);
-            self.surplus.store(state.surplus(), Relaxed);
             self.end.store(state.end, Release);
             return;
         }
@@ -249,9 +250,8 @@ impl LogSink for Log {
                 file.append(&scratch, state.end);
             }
         }
-        scratch.shrink_to(BLOCK);
+        scratch.shrink_to(SCRATCH);
         state.scratch = scratch;
-        self.surplus.store(state.surplus(), Relaxed);
         self.end.store(state.end, Release);
     }
     fn wake(&self) {
@@ -275,9 +275,13 @@ impl Log {
     pub fn end(&self) -> u64 {
         self.end.load(Acquire)
     }
-    /// Bytes that are kept only because a reader is slow.
+    /// Bytes of memory that are held only because a reader is slow, beyond the backlog.
     pub fn surplus(&self) -> u64 {
-        self.surplus.load(Relaxed)
+        let state = self.state.lock();
+        let slowest = state.readers.iter().map(|r| r.offset.saturating_sub(r.unsent)).min();
+        let (Some(stream), Some(slowest)) = (&state.stream, slowest) else { return 0 };
+        let unused = (stream.tail.capacity() - stream.tail.len()) as u64;
+        (state.end - slowest.min(stream.start) + unused).saturating_sub(state.backlog)
     }
     /// Whether history is kept.
     pub fn is_kept(&self) -> bool {
@@ -406,15 +410,17 @@ impl Log {
             }
             state.trim();
         }
-        self.surplus.store(state.surplus(), Relaxed);
     }
     /// What comes next for a reader, which is past it then. Pending until there is something.
-    pub fn poll_read(&self, id: ReaderId, cx: &mut Context<'_>) -> Poll<Vec<Bytes>> {
+    ///
+    /// `unsent` says how many bytes of what it took the reader still holds.
+    pub fn poll_read(&self, id: ReaderId, unsent: u64, cx: &mut Context<'_>) -> Poll<Vec<Bytes>> {
         let mut state = self.state.lock();
         let State { readers, stream, end, .. } = &mut *state;
         let (Some(reader), Some(stream)) = (readers.iter_mut().find(|r| r.id == id), stream.as_mut()) else {
             return Poll::Pending;
         };
+        reader.unsent = unsent;
         if reader.offset == *end {
             if reader.waker.replace(cx.waker().clone()).is_none() {
                 self.sleeping.fetch_add(1, AcqRel);
@@ -424,8 +430,10 @@ impl Log {
         if reader.waker.take().is_some() {
             self.sleeping.fetch_sub(1, AcqRel);
         }
-        let bytes = stream.read(reader.offset);
-        reader.offset += bytes.iter().map(|b| b.len() as u64).sum::<u64>();
+        let bytes = stream.read(reader.offset, *end);
+        let taken = bytes.iter().map(|b| b.len() as u64).sum::<u64>();
+        reader.offset += taken;
+        reader.unsent += taken;
         Poll::Ready(bytes)
     }
 }
@@ -434,7 +442,7 @@ impl State {
     fn add_reader(&mut self, offset: u64) -> ReaderId {
         self.next_reader += 1;
         let id = ReaderId(self.next_reader);
-        self.readers.push(Reader { id, offset, waker: None });
+        self.readers.push(Reader { id, offset, unsent: 0, waker: None });
         id
     }
 }
@@ -452,7 +460,7 @@ mod tests {
         buf
     }
     fn read(log: &Log, id: ReaderId) -> Vec<u8> {
-        match log.poll_read(id, &mut Context::from_waker(Waker::noop())) {
+        match log.poll_read(id, 0, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(parts) => parts.concat(),
             Poll::Pending => Vec::new(),
         }
@@ -510,6 +518,38 @@ mod tests {
             total += n as u64;
         }
         assert_eq!(total, kept.len - 7);
+    }
+
+    /// What came in one piece after other blocks was once kept whole, so that replicas went on from before it.
+    #[test]
+    fn history_is_cut_in_the_middle_of_a_long_piece() {
+        let log = Log::default();
+        log.set_backlog(16 << 10);
+        log.start();
+        let id = log.reader_at_end();
+        log.append_raw(b"short");
+        assert_eq!(read(&log, id), b"short");
+        log.remove_reader(id);
+        log.append_raw(&vec![b'x'; 8 << 20]);
+        assert_eq!(log.kept().unwrap().len, 16 << 10);
+        assert!(log.reader_at(6).is_none());
+    }
+
+    #[test]
+    fn what_a_reader_has_not_sent_counts_as_surplus() {
+        let log = Log::default();
+        log.set_backlog(1000);
+        log.start();
+        log.append_raw(&[b'x'; 5000]);
+        assert_eq!(log.surplus(), 0, "nobody is slow");
+        let id = log.reader_at_end();
+        log.append_raw(&vec![b'x'; 1 << 20]);
+        let (all, slack) = ((1 << 20) - 1000, 2 * BLOCK as u64);
+        assert!((all..all + slack).contains(&log.surplus()), "{}", log.surplus());
+        let n = read(&log, id).len() as u64;
+        assert!(log.surplus() >= all, "it took {n} bytes, and holds them");
+        while !read(&log, id).is_empty() {}
+        assert!(log.surplus() < slack, "{}", log.surplus());
     }
 
     /// The end was once read before the reader's place, which was past it by then.

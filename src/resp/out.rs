@@ -72,7 +72,7 @@ impl Out {
     }
     /// Bytes of memory that it keeps alive: the buffer, and pieces that others may have let go of.
     pub fn memory(&self) -> usize {
-        self.buf.capacity() + self.shared_len
+        self.buf.capacity() + self.shared_len + self.shared.capacity() * size_of::<(usize, Bytes)>()
     }
     /// Drops everything after a length read earlier with [`Out::place`].
     pub fn truncate(&mut self, to: Mark) {

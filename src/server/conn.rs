@@ -41,7 +41,7 @@ const MAX_UNSENT: usize = 128 << 20;
 /// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
 const MAX_GROWTH: usize = 1 << 20;
 /// A replica is sent more of the log when less than this waits to be sent.
-const MAX_FEED: usize = 1 << 20;
+const MAX_FEED: usize = 64 << 10;
 /// Output buffers above this size are given back once empty.
 const KEEP_OUT: usize = 64 << 10;
 /// Replies that do not count for the output buffer limits.
@@ -190,9 +190,9 @@ impl Conn {
         let deadline = self.deadline();
         let may_read = roomy && self.session.close == Close::No;
         let feeds = self.out.len() < MAX_FEED;
-        let (stream, session, unsent) = (&mut self.stream, &self.session, !self.out.is_empty());
+        let (stream, session, unsent) = (&mut self.stream, &self.session, self.out.memory());
         let (server, feed, hold) = (self.server, &mut self.feed, self.hold);
-        let shared = &self.shared;
+        let (shared, empty) = (&self.shared, self.out.is_empty());
         let mut waiting = std::pin::pin!(poll_fn(|cx| {
             if session.client.mailbox.poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Mail));
@@ -204,12 +204,12 @@ impl Conn {
                     None => Poll::Ready(Ok(Wake::Writable)),
                 };
             }
-            if unsent && let Poll::Ready(r) = stream.poll_write_ready(cx) {
+            if !empty && let Poll::Ready(r) = stream.poll_write_ready(cx) {
                 return Poll::Ready(r.map(|()| Wake::Writable));
             }
             if feeds
                 && let Some(feed) = feed
-                && let Poll::Ready(next) = feed.poll(server, cx)
+                && let Poll::Ready(next) = feed.poll(server, unsent, cx)
             {
                 return Poll::Ready(Ok(Wake::Feed(next)));
             }
@@ -535,6 +535,8 @@ impl Conn {
         self.set_paused(false);
         let now = clock::now_ms();
         if let Some(feed) = self.feed.take() {
+            // Nothing of the log is held once nobody is known any more for whom.
+            self.out.clear();
             feed.end(self.server, self.session.client.id);
         }
         let client = self.session.client.clone();

@@ -54,8 +54,8 @@ impl Feed {
         Some(Feed { replica, phase })
     }
 
-    /// The next bytes. Pending: there are none yet, or the replica is to speak first.
-    pub fn poll(&mut self, server: &Server, cx: &mut Context<'_>) -> Poll<Next> {
+    /// The next bytes. Pending: there are none yet, or the replica is to speak first. So many of what came are not sent.
+    pub fn poll(&mut self, server: &Server, unsent: usize, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
             match &mut self.phase {
                 Phase::Snapshot(from) => match from.poll_recv(cx) {
@@ -82,7 +82,7 @@ impl Feed {
                     let reader = *reader;
                     self.phase = self.go_online(server, reader);
                 }
-                Phase::Log(reader) => match server.repl.log.poll_read(*reader, cx) {
+                Phase::Log(reader) => match server.repl.log.poll_read(*reader, unsent as u64, cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(parts) => return Poll::Ready(Next::Bytes(parts)),
                 },

@@ -29,7 +29,7 @@ use crate::resp::{Decoder, Limits, Out, Step};
 
 /// Bytes read at once.
 const READ: usize = 64 << 10;
-/// How long until the next try after a failure.
+/// How long until the next try after a failure, and how long a link is up that is made anew at once.
 const RETRY: Duration = Duration::from_millis(500);
 /// The stream is read ahead so far while CLIENT PAUSE holds it back, bytes.
 const PAUSED_STREAM: usize = 16 << 20;
@@ -62,7 +62,7 @@ async fn run(server: &'static Server, mut worker: Worker) {
         };
         let generation = link.generation();
         tracing::info!("Connecting to PRIMARY {}:{}", primary.host, primary.port);
-        let mut following = Following { server, generation, client: None };
+        let mut following = Following { server, generation, client: None, up_since: None };
         let result = following.run(&mut worker, &primary).await;
         following.forget_client();
         if link.generation() != generation {
@@ -75,7 +75,10 @@ async fn run(server: &'static Server, mut worker: Worker) {
         if link.hand_over.load(Acquire) {
             failover::abort(server, "Failover target rejected psync request or is not reachable");
         }
-        tokio::time::sleep(RETRY).await;
+        // A link that was up is made anew at once: the primary's history does not wait.
+        if following.up_since.is_none_or(|at| at.elapsed() < RETRY) {
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }
 
@@ -94,6 +97,8 @@ struct Following {
     generation: u64,
     /// The link as CLIENT LIST shows it.
     client: Option<Arc<Client>>,
+    /// Since when the stream is applied.
+    up_since: Option<Instant>,
 }
 
 /// The socket, with what was read and not used yet.
@@ -255,6 +260,7 @@ impl Following {
         }
         server.repl.link.blank.store(false, Release);
         self.set_state(LinkState::Connected)?;
+        self.up_since = Some(Instant::now());
         self.stream(worker, wire).await
     }
 
@@ -545,7 +551,9 @@ impl Reader {
                 "== CRITICAL == This replica is sending an error to its primary: '{error}' after processing the \
                  command '{name}'"
             );
-            if server.config.propagation_error_behavior() != PropagationError::Ignore {
+            // Who writes to a replica makes its data differ, and knows it.
+            let severe = server.config.replica_read_only();
+            if severe && server.config.propagation_error_behavior() != PropagationError::Ignore {
                 std::process::abort();
             }
         }

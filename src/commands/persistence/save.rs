@@ -73,7 +73,7 @@ fn bgsave(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         [_, word] if is(word, "schedule") => true,
         [_, word] if is(word, "cancel") => {
             if snapshots.scheduled.swap(false, AcqRel) {
-                cx.out.simple("Background saving cancelled");
+                cx.out.simple("Scheduled background saving cancelled");
                 return Ok(());
             }
             let job = snapshots.job().filter(|j| !j.foreground);

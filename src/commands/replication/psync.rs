@@ -28,7 +28,8 @@ pub static PSYNC: Command = Command::new(
         .doc("2.8.0", "", "Begins or resumes the stream of writes, for replicas."),
     psync,
 )
-.scope(Scope::Dynamic(|args| if args.len() > 3 { Scope::All } else { Scope::None }));
+// Comes before or after a transaction, with which a replica may have been cut off, and not in the middle of it.
+.scope(Scope::All);
 
 /// `SYNC` <https://valkey.io/commands/sync/>
 pub static SYNC: Command = Command::new(

@@ -77,8 +77,8 @@ fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     int(out, "replication.backlog", kept.saturating_sub(surplus) as i64);
     int(out, "clients.slaves", surplus as i64);
     int(out, "clients.normal", o.clients as i64);
-    int(out, "cluster.links", 0);
-    int(out, "aof.buffer", 0);
+    int(out, "cluster.links", cx.server.cluster.all_waiting() as i64);
+    int(out, "aof.buffer", cx.server.aof.writer().map_or(0, |w| w.pending()) as i64);
     int(out, "lua.caches", cx.server.scripts.memory() as i64);
     int(out, "functions.caches", cx.server.libraries.memory() as i64);
     for (db, bytes) in &tables {

@@ -247,7 +247,7 @@ impl Export {
         let end = self.server.repl.log.end();
         while self.filter.offset() < end {
             let mut cx = Context::from_waker(Waker::noop());
-            let Poll::Ready(parts) = self.server.repl.log.poll_read(self.reader, &mut cx) else { break };
+            let Poll::Ready(parts) = self.server.repl.log.poll_read(self.reader, 0, &mut cx) else { break };
             for part in &parts {
                 self.filter.read(part)?;
             }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::{alloc, os};
+use crate::clients::flags;
 use crate::commands::Server;
 use crate::commands::text::Text;
 
@@ -18,7 +19,7 @@ pub struct Overhead {
     pub peak: usize,
     /// Allocated when the server was ready.
     pub startup: usize,
-    /// Connections.
+    /// Connections, without links of replication.
     pub clients: usize,
     /// Tables of keys, estimated.
     pub tables: usize,
@@ -34,11 +35,13 @@ impl Overhead {
     /// Take the figures now.
     pub fn read(server: &'static Server) -> Overhead {
         let keys = (0..server.keyspace.databases()).map(|db| server.metrics.keys(db)).sum::<u64>();
+        let clients = server.registry.all();
+        let normal = clients.iter().filter(|client| !client.has(flags::REPLICA | flags::PRIMARY));
         Overhead {
             used: alloc::used_memory(),
             peak: alloc::peak_memory(),
             startup: server.startup_memory,
-            clients: server.registry.all().iter().map(|client| client.memory()).sum(),
+            clients: normal.map(|client| client.memory()).sum(),
             tables: keys as usize * TABLE_BYTES_PER_KEY,
             rss: os::resident_bytes(),
             allocator: alloc::stats(),
