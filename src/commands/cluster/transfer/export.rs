@@ -39,6 +39,8 @@ pub(super) const FLUSH: usize = 64 << 10;
 const CLOSE: u64 = 32 << 10;
 /// Requests that the target may have left to answer then.
 const UNANSWERED: u64 = 512;
+/// More slots than these are quicker locked all at once than one by one.
+const MANY: u16 = 1000;
 /// Looks at whether something has happened come so often, microseconds.
 const LOOK_US: u64 = 200;
 /// Longer than this a target that says nothing, while there is something to say, is dead, ms.
@@ -301,18 +303,25 @@ impl Export {
             }
             clock::pause_us(LOOK_US);
         };
-        let _pause = Pause::begin(server, &transfer);
+        let pause = Pause::begin(server, &transfer);
         transfer.set(Stage::Paused, "", clock::now_ms());
         // Writes that were under way are through once their locks were held.
-        for slot in transfer.slots.iter() {
-            self.hands.with(slot, 0, |_| ());
+        if transfer.slots.len() > MANY {
+            let mut held = server.keyspace.held();
+            held.set_patient(true);
+            held.lock_all();
+            held.unlock();
+        } else {
+            transfer.slots.iter().for_each(|slot| self.hands.with(slot, 0, |_| ()));
         }
+        tracing::debug!("Slot migration {}: hand-over: held back after {} us", transfer.name, pause.us());
         let left = server.config.cluster_manual_failover_timeout();
         self.patience_ms = left;
         self.write_pending()?;
         self.flush()?;
         self.answered(left)?;
         self.check()?;
+        tracing::debug!("Slot migration {}: hand-over: all is there after {} us", transfer.name, pause.us());
         transfer.set(Stage::HandingOver, "", clock::now_ms());
         self.filter.out.push_plain(&[b"CLUSTER", b"SYNCSLOTS", b"FAILOVER", b"NAME", transfer.name.as_bytes()]);
         if self.flush().is_err() {
@@ -334,6 +343,7 @@ impl Export {
             }
             clock::pause_us(LOOK_US);
         }
+        tracing::debug!("Slot migration {}: hand-over: known here after {} us", transfer.name, pause.us());
         Ok(())
     }
 
@@ -399,9 +409,16 @@ impl<'a> Pause<'a> {
     }
 }
 
+impl Pause<'_> {
+    /// How long it has been, microseconds.
+    fn us(&self) -> u64 {
+        (clock::mono_ns() - self.start) / 1000
+    }
+}
+
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        self.transfer.paused_us.store((clock::mono_ns() - self.start) / 1000, Relaxed);
+        self.transfer.paused_us.store(self.us(), Relaxed);
         self.server.pause.end_slots();
         self.server.registry.nudge_all();
     }

@@ -208,8 +208,10 @@ pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let transfer = under_way(cx, args)?;
     let (server, me) = (cx.server, view(cx)?.myself().id);
     check_owner(server, &transfer)?;
-    let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
-    tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
+    if server.repl.follow_slots() > 0 {
+        let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
+        tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
+    }
     after_replicas(cx, FAILOVER_MS, move |_| claim(server, &transfer))
 }
 
