@@ -239,7 +239,7 @@ impl Server {
     }
     /// Whether data are being written out, or are about to be: no other snapshot can begin.
     pub fn has_snapshot(&self) -> bool {
-        self.keyspace.hooks.watching() || self.snapshots.job().is_some()
+        self.keyspace.hooks.watching() || self.snapshots.job().is_some() || self.aof.rewrite().is_some()
     }
     /// What a file of the data begins with; `aof_base`: it is the base of an append-only file. All slots are held.
     pub fn rdb_head(&self, aof_base: bool) -> rdb::file::Head {

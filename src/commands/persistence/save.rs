@@ -89,7 +89,7 @@ fn bgsave(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     }
     // In a transaction it comes after that.
     let inside = cx.db.fx.in_transaction;
-    if inside || server.keyspace.hooks.watching() || !start(server) {
+    if inside || server.has_snapshot() || !start(server) {
         // Another snapshot is under way: for replicas, or for the append-only file.
         if !schedule && !inside {
             return Err(Error::new(
