@@ -28,7 +28,7 @@ run: build ## Build and run a cluster on this machine (NODES=6 REPLICAS=1 PORT=7
 node: build ## Build and start one node without a cluster (ARGS="--port 6379 --maxmemory 1gb").
 	$(SERVER) $(ARGS)
 
-test: deps fmt lint unit ## Everything a change must pass: format, clippy, unit and integration tests.
+test: deps fmt lint unit shuttle ## Everything a change must pass: format, clippy, unit and integration tests, orders of threads.
 
 fmt:
 	$(CARGO) fmt --check
@@ -57,7 +57,7 @@ fuzz: ## Run every fuzz target (FUZZ_SECONDS=60 each; needs cargo-fuzz and a nig
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 || exit 1; done
 
 sim: ## Days of simulated clusters with faults (SEEDS=10000), one of 200 nodes, and how 1,000 nodes meet.
-	DUNLIN_SEEDS=$(SEEDS) $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture
+	DUNLIN_SEEDS=$(SEEDS) $(CARGO) test --release --test cluster_sim -- --include-ignored --nocapture --test-threads 1
 
 soak: build ## Long runs: 100 kills, links cut 20 times, 10,000 days of clusters, a million commands of the differential test, scripts for five.
 	$(MAKE) sim
