@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -183,6 +184,76 @@ fn no_write_to_a_moving_key_is_lost() {
     writer.join().unwrap();
     let here = from.run("LLEN list").int();
     assert_eq!((here + there) as u64, done.load(Relaxed));
+}
+
+/// A server that takes what MIGRATE sends: it tells of each request, and answers it when it is let go.
+fn reluctant() -> (u16, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ((asked, requests), (go, wait_for)) = (channel(), channel::<()>());
+    std::thread::spawn(move || {
+        let (mut source, _) = listener.accept().unwrap();
+        let (mut seen, mut buf) = (Vec::new(), [0; 4096]);
+        while let Ok(n @ 1..) = source.read(&mut buf) {
+            seen.extend_from_slice(&buf[..n]);
+            while let Some((request, rest)) = whole(&seen) {
+                seen = rest;
+                if request.starts_with(b"RESTORE") {
+                    asked.send(()).unwrap();
+                    wait_for.recv().unwrap();
+                }
+                source.write_all(b"+OK\r\n").unwrap();
+            }
+        }
+    });
+    (port, requests, go)
+}
+
+/// The name of the first request, if it is whole, and what comes after it.
+fn whole(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let number = |at: &mut usize| {
+        let end = *at + bytes.get(*at..)?.iter().position(|b| *b == b'\n')?;
+        let n: usize = std::str::from_utf8(&bytes[*at + 1..end - 1]).unwrap().parse().unwrap();
+        *at = end + 1;
+        Some(n)
+    };
+    let (mut at, mut name) = (0, None);
+    for _ in 0..number(&mut at)? {
+        let len = number(&mut at)?;
+        let arg = bytes.get(at..at + len + 2)?;
+        name.get_or_insert_with(|| arg[..len].to_vec());
+        at += len + 2;
+    }
+    Some((name?, bytes[at..].to_vec()))
+}
+
+/// A key that was written all the time was sent with its slot locked in the end, and who wanted anything of that slot kept
+/// a whole worker waiting for the target.
+#[test]
+fn a_key_that_is_written_all_the_time_goes_while_others_are_served() {
+    let source = Server::start(&["--io-threads", "1"]);
+    let (port, requests, go) = reluctant();
+    let (mut mover, mut writer, mut other) = (source.connect(), source.connect(), source.connect());
+    other.run("SET {t}k v");
+    mover.send(&[b"MIGRATE", b"127.0.0.1", port.to_string().as_bytes(), b"{t}k", b"0", b"60000"]);
+    for n in 2..5 {
+        requests.recv().unwrap();
+        assert_eq!(writer.run("APPEND {t}k v").int(), n);
+        go.send(()).unwrap();
+    }
+    requests.recv().unwrap();
+    writer.send(&[b"APPEND", b"{t}k", b"v"]);
+    other.until("a write that waits", |c| {
+        c.run("CLIENT LIST").text().contains("cmd=append") && c.info("blocked_clients") == "2"
+    });
+    for _ in 0..20 {
+        assert_eq!(other.run("GET {t}k").text(), "vvvv");
+        assert_eq!(other.run("SET another v").text(), "OK");
+    }
+    go.send(()).unwrap();
+    assert_eq!(mover.read().text(), "OK");
+    assert_eq!(writer.read().int(), 1, "the key is gone by then");
+    assert_eq!(other.run("SET {t}k v").text(), "OK");
 }
 
 #[test]

@@ -137,4 +137,5 @@ def main():
             run(name, program, kind, args)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,9 @@ pub trait Reach {
     /// it (log, notifications, clients that are blocked for a key) happens when the locks are dropped. Waits while
     /// writes are paused. The flag is false where clients may not write now (the node follows a primary).
     fn with(&mut self, keys: &[&[u8]], work: &mut dyn FnMut(&mut Db<'_>, bool));
+    /// From now on clients' writes to these keys' slots are held back, if nobody else holds some back already; the next
+    /// [`Reach::with`] finds those through that were under way. It ends with the work.
+    fn hold_writes(&mut self, keys: &[&[u8]]);
 }
 
 type Work = dyn FnOnce(&mut dyn Reach, &mut Out) -> Result<(), Error> + Send;

@@ -1,9 +1,11 @@
-//! CLIENT PAUSE: commands are held back for a time, all of them or only writes. A slot that changes its owner holds back
-//! the writes to itself alone.
+//! CLIENT PAUSE: commands are held back for a time, all of them or only writes. A slot that changes its owner, or whose key
+//! can not be carried away for all the writes to it, holds back the writes to itself alone.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
 
 use parking_lot::Mutex;
+
+use super::Registry;
 
 /// What a pause holds back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,13 +22,65 @@ pub struct Pause {
     /// Unix ms until which writes are held back; 0: not. The hot path looks at these two.
     write_until: AtomicI64,
     all_until: AtomicI64,
-    /// Unix ms until which writes to `slots` are held back; 0: not.
+    /// Unix ms until which writes to slots are held back, the last of `slots`; 0: not.
     slots_until: AtomicI64,
-    /// Ranges, both ends included.
-    slots: Mutex<Vec<(u16, u16)>>,
+    slots: Mutex<Slots>,
     /// Counts changes, so that waiting connections look again.
     changes: AtomicU64,
     lock: Mutex<()>,
+}
+
+/// Slots to which writes are held back.
+#[derive(Debug, Default)]
+struct Slots {
+    held: Vec<HeldSlots>,
+    numbers: u64,
+}
+
+#[derive(Debug)]
+struct HeldSlots {
+    number: u64,
+    /// Both ends included.
+    ranges: Vec<(u16, u16)>,
+    /// Unix ms.
+    until: i64,
+}
+
+impl Slots {
+    fn of(&self, slot: u16) -> impl Iterator<Item = &HeldSlots> {
+        self.held.iter().filter(move |h| h.ranges.iter().any(|&(first, last)| (first..=last).contains(&slot)))
+    }
+    fn until(&self) -> i64 {
+        self.held.iter().map(|h| h.until).max().unwrap_or(0)
+    }
+}
+
+/// Writes to some slots are held back as long as it lives, but no longer than its time. Whoever relies on it takes the locks of
+/// the slots first: then the writes that were under way are through.
+pub struct SlotPause<'a> {
+    pause: &'a Pause,
+    registry: &'a Registry,
+    number: u64,
+}
+
+impl SlotPause<'_> {
+    /// Makes it last until then, Unix ms, if it is not over.
+    pub fn extend(&self, until: i64) {
+        self.pause.change_slots(|slots| {
+            slots.held.iter_mut().filter(|h| h.number == self.number).for_each(|h| h.until = until);
+        });
+    }
+    /// Its number, for [`Pause::holds_slot`].
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for SlotPause<'_> {
+    fn drop(&mut self) {
+        self.pause.change_slots(|slots| slots.held.retain(|h| h.number != self.number));
+        self.registry.nudge_all();
+    }
 }
 
 impl Pause {
@@ -39,27 +93,43 @@ impl Pause {
         self.write_until.fetch_max(until, AcqRel);
         self.changes.fetch_add(1, AcqRel);
     }
-    /// Holds back writes to these ranges of slots, both ends included. Another such pause gives way to it.
-    pub fn start_slots(&self, ranges: Vec<(u16, u16)>, until: i64) {
-        let _guard = self.lock.lock();
-        *self.slots.lock() = ranges;
-        self.slots_until.store(until, Release);
-        self.changes.fetch_add(1, AcqRel);
+    /// Holds back writes to these ranges of slots, both ends included, until then (Unix ms) at most.
+    pub fn hold<'a>(&'a self, registry: &'a Registry, ranges: Vec<(u16, u16)>, until: i64) -> SlotPause<'a> {
+        let number = self.change_slots(|slots| {
+            slots.numbers += 1;
+            slots.held.push(HeldSlots { number: slots.numbers, ranges, until });
+            slots.numbers
+        });
+        SlotPause { pause: self, registry, number }
     }
-    /// Ends the pause of slots.
-    pub fn end_slots(&self) {
-        let _guard = self.lock.lock();
-        self.slots_until.store(0, Release);
+    /// Holds back writes to these slots, if nobody else does so.
+    pub fn try_hold<'a>(&'a self, registry: &'a Registry, of: &[u16], until: i64) -> Option<SlotPause<'a>> {
+        let number = self.change_slots(|slots| {
+            if of.iter().any(|&slot| slots.of(slot).next().is_some()) {
+                return None;
+            }
+            slots.numbers += 1;
+            let ranges = of.iter().map(|&slot| (slot, slot)).collect();
+            slots.held.push(HeldSlots { number: slots.numbers, ranges, until });
+            Some(slots.numbers)
+        })?;
+        Some(SlotPause { pause: self, registry, number })
+    }
+    fn change_slots<T>(&self, change: impl FnOnce(&mut Slots) -> T) -> T {
+        let mut slots = self.slots.lock();
+        let result = change(&mut slots);
+        self.slots_until.store(slots.until(), Release);
         self.changes.fetch_add(1, AcqRel);
+        result
     }
     /// Whether writes to slots are held back at `now`.
     #[inline]
     pub fn holds_slots(&self, now: i64) -> bool {
         self.slots_until.load(Acquire) > now
     }
-    /// Whether writes to this slot are held back, as long as [`Pause::holds_slots`].
-    pub fn holds_slot(&self, slot: u16) -> bool {
-        self.slots.lock().iter().any(|&(first, last)| (first..=last).contains(&slot))
+    /// Whether writes to this slot are held back, as long as [`Pause::holds_slots`], by another pause than that number.
+    pub fn holds_slot(&self, slot: u16, but: Option<u64>) -> bool {
+        self.slots.lock().of(slot).any(|h| Some(h.number) != but)
     }
     /// Changes with every beginning and end of a pause.
     #[inline]
@@ -94,13 +164,13 @@ impl Pause {
     }
     /// Forgets a pause whose time is over. True if there was one.
     pub fn lapse(&self, now: i64) -> bool {
-        let over = |until: &AtomicI64| (1..=now).contains(&until.load(Acquire));
-        let (all, slots) = (over(&self.write_until), over(&self.slots_until));
+        let all = (1..=now).contains(&self.write_until.load(Acquire));
         if all && self.kind(now).is_none() {
             self.end();
         }
+        let slots = self.slots_until.load(Acquire) != 0 && self.slots.lock().held.iter().any(|h| h.until <= now);
         if slots {
-            self.end_slots();
+            self.change_slots(|slots| slots.held.retain(|h| h.until > now));
         }
         all || slots
     }
@@ -112,15 +182,35 @@ mod tests {
 
     #[test]
     fn slots_are_held_back_beside_everything_else() {
-        let p = Pause::default();
+        let (p, registry) = (Pause::default(), Registry::default());
         let before = p.version();
-        p.start_slots(vec![(3, 5), (9, 9)], 100);
+        let _held = p.hold(&registry, vec![(3, 5), (9, 9)], 100);
         assert!(p.is_set() && p.version() != before && p.holds_slots(99) && !p.holds_slots(100));
         assert_eq!((p.kind(50), p.until()), (None, 100));
-        assert!([3, 5, 9].into_iter().all(|s| p.holds_slot(s)) && ![2, 6, 10].into_iter().any(|s| p.holds_slot(s)));
+        let holds = |slot| p.holds_slot(slot, None);
+        assert!([3, 5, 9].into_iter().all(holds) && ![2, 6, 10].into_iter().any(holds));
         p.start(PauseKind::Write, 50);
         assert!(p.lapse(60) && p.holds_slots(60) && p.is_set());
         assert!(p.lapse(100) && !p.is_set() && !p.lapse(100));
+    }
+
+    #[test]
+    fn several_hold_back_slots_each_its_own() {
+        let (p, registry) = (Pause::default(), Registry::default());
+        let first = p.try_hold(&registry, &[1, 2], 100).unwrap();
+        assert!(p.try_hold(&registry, &[2, 3], 100).is_none());
+        let second = p.try_hold(&registry, &[3], 50).unwrap();
+        assert!(
+            p.holds_slot(2, None) && p.holds_slot(2, Some(second.number())) && !p.holds_slot(2, Some(first.number()))
+        );
+        let over = p.hold(&registry, vec![(0, 16383)], 70);
+        assert!(p.holds_slot(2, Some(first.number())));
+        over.extend(200);
+        assert!(p.lapse(60) && p.holds_slot(3, None) && p.until() == 200);
+        drop(over);
+        assert!(!p.holds_slot(3, None) && p.holds_slot(1, None) && p.until() == 100);
+        drop((first, second));
+        assert!(!p.is_set());
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Worker {
     #[cold]
     fn is_held_back_for(&self, waiter: &Waiter, now: i64) -> bool {
         let pause = &self.server.pause;
-        let held = || waiter.keys.iter().any(|key| pause.holds_slot(Located::of(key).slot));
+        let held = || waiter.keys.iter().any(|key| pause.holds_slot(Located::of(key).slot, None));
         pause.kind(now).is_some() || pause.holds_slots(now) && held()
     }
 

@@ -12,7 +12,7 @@ use super::Worker;
 use super::blocking::reply_to;
 use super::single::Locks;
 use crate::base::clock;
-use crate::clients::{Client, Job, Reach};
+use crate::clients::{Client, Job, Reach, SlotPause};
 use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::keyspace::{Db, Located, Waiter};
@@ -101,7 +101,7 @@ impl Worker {
         // Settings may have changed since the job before.
         self.refresh();
         let (start, mut out) = (clock::mono_ns(), reply_to(&waiter));
-        let result = (job.0)(&mut Desk { worker: self, db: waiter.db }, &mut out);
+        let result = (job.0)(&mut Desk { worker: self, db: waiter.db, pause: None }, &mut out);
         let failed = result.is_err();
         if let Err(e) = result {
             self.stats.errors.count(e.code());
@@ -127,6 +127,7 @@ impl Worker {
 struct Desk<'a> {
     worker: &'a mut Worker,
     db: usize,
+    pause: Option<SlotPause<'static>>,
 }
 
 impl Reach for Desk<'_> {
@@ -139,8 +140,9 @@ impl Reach for Desk<'_> {
             w.take(Locks::Slots);
             // Whoever begins a pause holds all slots before it relies on it.
             let (pause, now) = (&w.server.pause, clock::now_ms());
-            let held =
-                pause.kind(now).is_some() || pause.holds_slots(now) && w.slots.iter().any(|&s| pause.holds_slot(s));
+            let own = self.pause.as_ref().map(SlotPause::number);
+            let held = pause.kind(now).is_some()
+                || pause.holds_slots(now) && w.slots.iter().any(|&s| pause.holds_slot(s, own));
             if !held || w.server.is_stopping() {
                 break;
             }
@@ -156,5 +158,13 @@ impl Reach for Desk<'_> {
         w.unlock();
         w.server.keyspace.hooks.wake();
         w.after();
+    }
+
+    fn hold_writes(&mut self, keys: &[&[u8]]) {
+        if self.pause.is_none() {
+            let (server, slots) = (self.worker.server, keys.iter().map(|key| Located::of(key).slot));
+            // A client that waits is served as soon as the work is through, however long that takes.
+            self.pause = server.pause.try_hold(&server.registry, &slots.collect::<Vec<_>>(), i64::MAX);
+        }
     }
 }

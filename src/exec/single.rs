@@ -337,7 +337,7 @@ impl Worker {
     fn meets_held_slot(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> bool {
         let meets = |entry: &Entry, argv: &[&[u8]]| match entry.command.meta.keys_of(argv) {
             Some(keys) if !keys.is_empty() => {
-                keys.iter().any(|key| self.server.pause.holds_slot(Located::of(argv[key.index]).slot))
+                keys.iter().any(|key| self.server.pause.holds_slot(Located::of(argv[key.index]).slot, None))
             }
             _ => entry.flags().has(Flags::WRITE),
         };

@@ -40,6 +40,8 @@ use crate::resp::Out;
 const MAX_UNSENT: usize = 128 << 20;
 /// A big argument is read in pieces of at most this size, so that memory follows what has arrived.
 const MAX_GROWTH: usize = 1 << 20;
+/// A buffer that holds more than this gets more memory on another thread: that copies it.
+const GROWS_ALONE: usize = 4 << 20;
 /// A replica is sent more of the log when less than this waits to be sent.
 const MAX_FEED: usize = 64 << 10;
 /// Output buffers above this size are given back once empty.
@@ -273,7 +275,12 @@ impl Conn {
                 return false;
             }
             // Before the request is whole, or is looked at.
-            return self.account.settle(self.server, c);
+            if !self.account.settle(self.server, c) {
+                return false;
+            }
+            let room = read.len();
+            drop(desk);
+            return self.make_room(room).await;
         }
         // The plain case: everything that came is executed where it is, and the replies go out where they are.
         out.set_proto(self.out.proto());
@@ -326,6 +333,24 @@ impl Conn {
             self.out.append(out);
         }
         out.shrink(KEEP_OUT);
+        true
+    }
+
+    /// Makes room for a next read of so many bytes, if the buffer is long and what it waits for does. False if that failed.
+    async fn make_room(&mut self, next: usize) -> bool {
+        let (held, wants) = (self.buf.len(), self.decode.wants(self.buf.len()));
+        if held < GROWS_ALONE || wants == 0 || self.buf.capacity() - held >= next {
+            return true;
+        }
+        let mut buf = std::mem::take(&mut self.buf);
+        let grown = tokio::task::spawn_blocking(move || {
+            buf.reserve_exact(wants.min(held).max(next));
+            buf
+        });
+        match grown.await {
+            Ok(buf) => self.buf = buf,
+            Err(_) => return false,
+        }
         true
     }
 

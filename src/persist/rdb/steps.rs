@@ -57,6 +57,14 @@ impl Steps {
         Steps { w: Writer::new(compress), text: Vec::new(), version: 0, at: At::Start }
     }
 
+    /// Takes the memory that the next step will need: without it that happens, and may take long, with the value locked.
+    pub fn make_room(&mut self) {
+        self.w.bytes.reserve(2 * STEP);
+        if matches!(self.at, At::Byte(_)) {
+            self.text.reserve(4 * STEP);
+        }
+    }
+
     /// Writes some of the value. Whether that was the last of it.
     pub fn step(&mut self, value: View<'_>) -> bool {
         let until = self.w.bytes.len() + STEP;

@@ -26,6 +26,7 @@ use super::super::{change, events};
 use super::filter::{Filter, Stopped};
 use super::target::{Answers, connect, io_error, listen};
 use crate::base::clock;
+use crate::clients::SlotPause;
 use crate::cluster::Flags;
 use crate::cluster::core;
 use crate::cluster::transfers::{Stage, Transfer};
@@ -295,7 +296,7 @@ impl Export {
 
     fn hand_over(&mut self) -> Result<(), Stopped> {
         let (server, transfer) = (self.server, self.transfer.clone());
-        // One at a time: there is one pause.
+        // One at a time.
         let _turn = loop {
             match server.cluster.transfers.handing_over.try_lock() {
                 Some(turn) => break turn,
@@ -325,7 +326,7 @@ impl Export {
         transfer.set(Stage::HandingOver, "", clock::now_ms());
         self.filter.out.push_plain(&[b"CLUSTER", b"SYNCSLOTS", b"FAILOVER", b"NAME", transfer.name.as_bytes()]);
         if self.flush().is_err() {
-            return self.undecided();
+            return self.undecided(&pause);
         }
         let start = clock::steady_ms();
         while self.unanswered() > 0 || !is_theirs(server, &transfer) {
@@ -339,7 +340,7 @@ impl Export {
                 return concede(server, &transfer);
             }
             if !answered && (waited > left || self.answers.closed.load(Acquire)) {
-                return self.undecided();
+                return self.undecided(&pause);
             }
             clock::pause_us(LOOK_US);
         }
@@ -348,12 +349,12 @@ impl Export {
     }
 
     /// The target was told to take the slots and has not answered: it did, or it did not.
-    fn undecided(&mut self) -> Result<(), Stopped> {
+    fn undecided(&mut self, pause: &Pause<'_>) -> Result<(), Stopped> {
         let (server, transfer) = (self.server, self.transfer.clone());
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         let patience = (2 * server.config.cluster_node_timeout()).max(server.config.cluster_manual_failover_timeout());
         tracing::warn!("Slot migration {}: no answer to the hand-over, waiting for news of the target", transfer.name);
-        server.pause.start_slots(transfer.slots.ranges().to_vec(), clock::now_ms() + patience + 1000);
+        pause.slots.extend(clock::now_ms() + patience + 1000);
         let start = clock::steady_ms();
         while clock::steady_ms() - start < patience && !server.is_stopping() {
             if is_theirs(server, &transfer) {
@@ -395,7 +396,7 @@ fn concede(server: &'static Server, transfer: &Transfer) -> Result<(), Stopped> 
 
 /// Holds back writes to the slots as long as it lives.
 struct Pause<'a> {
-    server: &'static Server,
+    slots: SlotPause<'static>,
     transfer: &'a Transfer,
     start: u64,
 }
@@ -404,8 +405,8 @@ impl<'a> Pause<'a> {
     fn begin(server: &'static Server, transfer: &'a Transfer) -> Pause<'a> {
         let ranges = transfer.slots.ranges().to_vec();
         let most = 3 * server.config.cluster_manual_failover_timeout();
-        server.pause.start_slots(ranges, clock::now_ms() + most);
-        Pause { server, transfer, start: clock::mono_ns() }
+        let slots = server.pause.hold(&server.registry, ranges, clock::now_ms() + most);
+        Pause { slots, transfer, start: clock::mono_ns() }
     }
 }
 
@@ -419,7 +420,5 @@ impl Pause<'_> {
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
         self.transfer.paused_us.store(self.us(), Relaxed);
-        self.server.pause.end_slots();
-        self.server.registry.nudge_all();
     }
 }

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::export::{Export, FLUSH};
 use super::filter::{Outgoing, Place, Stopped};
+use crate::base::slot::key_slot;
 use crate::commands::generic::dump::{Written, payload, sealed, write_some};
 use crate::keyspace::{Db, NO_EXPIRY, Watch};
 use crate::persist::rdb::{self, Steps};
 
 /// About so many bytes of values are written out under one lock.
 const STEP: usize = 64 << 10;
-/// So often a big value is written out in steps; then in one piece.
+/// So often a big value is written out while it may change; then writes to its slot are held back.
 const ROUNDS: usize = 3;
 
 impl Export {
@@ -81,9 +82,14 @@ impl Export {
 
     /// Writes out what a key holds now; that it is gone, if it is.
     fn write_out(&mut self, place: Place) -> Result<(), Stopped> {
-        let mut round = 0;
-        while !self.try_write_out(&place, round >= ROUNDS)? {
+        let (server, slot) = (self.server, key_slot(&place.1));
+        let (mut round, mut held) = (0, None);
+        while !self.try_write_out(&place)? {
             round += 1;
+            if round >= ROUNDS && held.is_none() {
+                // If somebody else holds them back, the next round will do.
+                held = server.pause.try_hold(&server.registry, &[slot], i64::MAX);
+            }
         }
         self.transfer.keys.fetch_add(1, Relaxed);
         if self.filter.out.bytes.len() >= FLUSH {
@@ -92,21 +98,19 @@ impl Export {
         Ok(())
     }
 
-    /// Writes out a key, a big one in steps, with the slot free in between, unless `at_once`. False if it was touched
-    /// before all was written.
-    fn try_write_out(&mut self, place: &Place, at_once: bool) -> Result<bool, Stopped> {
+    /// Writes out a key, a big one in steps, with the slot free in between. False if it was touched before all was written.
+    fn try_write_out(&mut self, place: &Place) -> Result<bool, Stopped> {
         let (server, compress) = (self.server, self.server.config.rdbcompression());
-        let slot = crate::base::slot::key_slot(&place.1);
+        let slot = key_slot(&place.1);
         let (filter, watch, mut big) = (&mut self.filter, Arc::<Watch>::default(), false);
         let mut steps = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
             let offset = server.repl.log.end();
             match view.peek(&place.1) {
-                Some(e) if !at_once && rdb::is_big(e.view()) => {
+                Some(e) if rdb::is_big(e.view()) => {
                     view.watch(&place.1, &watch);
                     return Some(Steps::new(compress));
                 }
                 Some(e) => {
-                    big = rdb::is_big(e.view());
                     restore(&mut filter.out, place, e.expiry(), &payload(e, compress));
                 }
                 None => filter.out.push(place.0, &[b"DEL", &place.1]),
@@ -116,6 +120,7 @@ impl Export {
         });
         while let Some(under_way) = &mut steps {
             let checked = self.check();
+            under_way.make_room();
             let filter = &mut self.filter;
             let written = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
                 let offset = server.repl.log.end();

@@ -148,6 +148,7 @@ impl Reach for Inside<'_, '_> {
     fn with(&mut self, _keys: &[&[u8]], work: &mut dyn FnMut(&mut Db<'_>, bool)) {
         work(self.0, true);
     }
+    fn hold_writes(&mut self, _keys: &[&[u8]]) {}
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! A key is written out under the lock of its slot, with a watch on it, and sent with the lock dropped. Once the target
 //! has it, the lock is taken again: a key that nobody touched is removed here. One that was touched is sent again, over
-//! the copy that is ours; one that is gone here is removed there. A key that changes all the time is sent in the end
-//! with its slot locked. So at every moment one of the two servers has the last value, and no write is lost.
+//! the copy that is ours; one that is gone here is removed there. For a key that changes all the time the writes to its
+//! slot are held back in the end: their clients wait, and nobody else. (The slot was locked for that once, also while the
+//! target took its time: whole workers waited.) So at every moment one of the two servers has the last value, and no write
+//! is lost.
 //!
 //! A big value is written out in steps, with the lock dropped in between: one that is touched meanwhile begins anew.
 
@@ -18,7 +20,7 @@ use crate::keyspace::{Db, EntryRef, NO_EXPIRY, Watch, encode_request};
 use crate::persist::rdb::{self, Steps};
 use crate::resp::{Error, Out};
 
-/// Rounds without the lock before a round with it.
+/// Rounds before writes are held back.
 const ROUNDS: usize = 3;
 
 /// What the client asked for.
@@ -67,7 +69,10 @@ pub fn carry(targets: &Targets, order: &Order, reach: &mut dyn Reach, out: &mut 
     let mut parcels: Vec<Parcel<'_>> = order.keys.iter().map(|key| Parcel::new(key, false)).collect();
     let mut refusal = None;
     for round in 0.. {
-        let Some(outcome) = round_of(targets, order, reach, parcels, (round == 0, round >= ROUNDS)) else {
+        if round >= ROUNDS {
+            reach.hold_writes(&parcels.iter().map(|p| p.key).collect::<Vec<_>>());
+        }
+        let Some(outcome) = round_of(targets, order, reach, parcels, round == 0) else {
             out.simple("NOKEY");
             return Ok(());
         };
@@ -97,7 +102,7 @@ fn round_of<'a>(
     order: &Order,
     reach: &mut dyn Reach,
     mut parcels: Vec<Parcel<'a>>,
-    (first, locked): (bool, bool),
+    first: bool,
 ) -> Option<Outcome<'a>> {
     let names: Vec<&[u8]> = parcels.iter().map(|p| p.key).collect();
     let send = |parcels: &[Parcel<'_>], bytes: &[u8]| {
@@ -116,11 +121,7 @@ fn round_of<'a>(
             outcome = Some(Outcome { barred: true, ..Outcome::default() });
             return;
         }
-        pack(db, order, &mut parcels, (first, locked), &mut bytes);
-        if locked && !parcels.is_empty() {
-            let (answers, failure) = send(&parcels, &bytes);
-            outcome = Some(settle(db, order, std::mem::take(&mut parcels), answers, failure));
-        }
+        pack(db, order, &mut parcels, first, &mut bytes);
     });
     if outcome.is_some() {
         return outcome;
@@ -168,6 +169,7 @@ fn restore(order: &Order, parcel: &Parcel<'_>, expiry: i64, now: i64, payload: &
 fn pack_in_steps(reach: &mut dyn Reach, order: &Order, parcel: &mut Parcel<'_>, bytes: &mut Vec<u8>) -> bool {
     let Some(mut steps) = parcel.steps.take() else { return true };
     loop {
+        steps.make_room();
         let (mut written, mut now) = (Written::Touched, 0);
         reach.with(&[parcel.key], &mut |db, _| {
             (written, now) = (write_some(&mut steps, db, parcel.key, &parcel.watch), db.now);
@@ -196,22 +198,15 @@ fn in_steps(e: EntryRef<'_>, compress: bool) -> Option<Steps> {
     rdb::is_big(e.view()).then(|| Steps::new(compress))
 }
 
-/// Writes out what the keys hold now, or begins to, and watches them. Those that have nothing to send fall away. What is
-/// sent with the slots locked is written out whole.
-fn pack(
-    db: &mut Db<'_>,
-    order: &Order,
-    parcels: &mut Vec<Parcel<'_>>,
-    (first, locked): (bool, bool),
-    bytes: &mut Vec<u8>,
-) {
+/// Writes out what the keys hold now, or begins to, and watches them. Those that have nothing to send fall away.
+fn pack(db: &mut Db<'_>, order: &Order, parcels: &mut Vec<Parcel<'_>>, first: bool, bytes: &mut Vec<u8>) {
     parcels.retain_mut(|parcel| {
         let (key, now) = (parcel.key, db.now);
         let entry = if first { db.read(key) } else { db.peek(key) };
         match entry {
             Some(e) => {
                 parcel.requests = 1;
-                parcel.steps = in_steps(e, order.compress).filter(|_| !locked);
+                parcel.steps = in_steps(e, order.compress);
                 if parcel.steps.is_none() {
                     restore(order, parcel, e.expiry(), now, &payload(e, order.compress), bytes);
                 }
