@@ -238,6 +238,25 @@ fn a_rewritten_configuration_of_a_replica_in_a_cluster_starts_again() {
         .until("a link", |c| c.run("INFO replication").text().contains("master_link_status:up"));
 }
 
+/// It once took its snapshot for that of a primary, began a history of its own, and had to get all data again.
+#[test]
+fn a_replica_of_a_cluster_that_restarts_goes_on_from_its_snapshot() {
+    let (node, mut replica) = (single(), Node::ours());
+    cli(&["add-node", &replica.at(), &node.at(), "--cluster-slave", "--cluster-master-id", &node.id()]);
+    agree(&[&node, &replica]);
+    assert_eq!(node.run("SET before 1 PX 1000"), "OK");
+    wait("the key", || replica.run("DBSIZE") == "1");
+    assert_eq!(replica.run("SAVE"), "OK");
+    replica.server.signal("STOP");
+    assert_eq!(node.run("SET after 1"), "OK");
+    wait("the end of the key", || node.run("EXISTS before") == "0");
+    replica.kill_and_run(support::dunlin());
+    wait("the link", || replica.run("INFO replication").contains("master_link_status:up"));
+    let stats = node.run("INFO stats");
+    assert!(stats.contains("sync_full:1\r\n") && stats.contains("sync_partial_ok:1\r\n"), "{stats}");
+    wait("the data", || replica.run("DEBUG DIGEST") == node.run("DEBUG DIGEST"));
+}
+
 /// Keys from a file that no slot of the node covers: slots that nobody has are taken.
 #[test]
 fn keys_that_are_loaded_for_unassigned_slots_bring_their_slots_with_them() {

@@ -12,9 +12,9 @@ pub enum Stage {
     Hello = 0,
     /// It waits for a snapshot to begin.
     WaitStart = 1,
-    /// It waits for a snapshot under way to be written.
+    /// It waits for the end of a snapshot under way, or gets one as it is made.
     WaitEnd = 2,
-    /// It gets a snapshot.
+    /// It gets a snapshot from a file.
     Bulk = 3,
     /// It gets the log.
     Online = 4,

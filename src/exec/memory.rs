@@ -61,21 +61,21 @@ impl Worker {
         self.refresh();
         let patient = self.held.set_patient(true);
         self.held.lock_all();
-        let now = clock::now_ms();
+        self.flush_locked(clock::now_ms());
+        self.held.unlock();
+        self.held.set_patient(patient);
+        self.after();
+    }
+    /// Removes everything. All slots are held.
+    fn flush_locked(&mut self, now: i64) {
         for index in 0..self.server.keyspace.databases() {
             self.db(index, now).flush(true);
         }
         self.fx.events.clear();
         self.fx.log.clear();
-        self.held.unlock();
-        self.held.set_patient(patient);
-        self.after();
     }
     /// Makes what was loaded aside the data, in place of the old; or, if that failed, drops it. Nothing is locked.
     pub fn take_over(&mut self, aside: &Aside, whole: bool) {
-        if whole {
-            self.flush_all();
-        }
         self.refresh();
         let now = clock::now_ms();
         let spare = aside.metrics.spare();
@@ -85,6 +85,8 @@ impl Worker {
         other.lock_all();
         let databases = self.server.keyspace.databases();
         if whole {
+            // In one go with what follows: clients that are served meanwhile see the old data or the new, never none.
+            self.flush_locked(now);
             for index in 0..databases {
                 let moved =
                     [aside.metrics.keys(index), aside.metrics.expires(index), aside.metrics.volatile_hashes(index)];
@@ -105,6 +107,7 @@ impl Worker {
         }
         self.held.unlock();
         self.held.set_patient(patient);
+        self.after();
     }
 
     /// Evicts between commands, when the limit was lowered or the last command's patience was not enough.

@@ -22,7 +22,11 @@ use crate::config::enums::DisklessLoad;
 use crate::exec::Worker;
 use crate::keyspace::Keyspace;
 use crate::metrics::Metrics;
-use crate::persist::rdb::load::{LoadError, Loaded};
+use crate::persist::rdb::load::Loaded;
+use crate::script::Policy;
+
+const LOADING: &str = "PRIMARY <-> REPLICA sync: Loading DB in memory";
+const NOT_LOADED: &str = "Failed trying to load the PRIMARY synchronization DB from socket, check server logs.";
 
 /// How the end of the snapshot is known.
 enum End {
@@ -179,8 +183,7 @@ fn check(server: &Server, generation: u64) -> io::Result<()> {
     if server.repl.link.generation() == generation { Ok(()) } else { Err(failed("another primary is to be followed")) }
 }
 
-const HOW: How =
-    How { replace: false, keep_expired: true, note_expired: false, libraries: crate::script::Policy::Flush };
+const HOW: How = How { replace: false, keep_expired: true, note_expired: false, libraries: Some(Policy::Flush) };
 
 /// By way of a file, whose checksum is verified before the old data go.
 async fn by_file(
@@ -193,15 +196,15 @@ async fn by_file(
     let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms(), std::process::id()));
     let mut file = Temporary::create(path)?;
     transfer(server, wire, end, |bytes| file.file.write_all(bytes)).await?;
-    file.file.sync_all()?;
-    check(server, generation)?;
     let path = file.path.clone();
-    verify(&path)?;
+    let (copy, written) = (file.file.try_clone()?, path.clone());
+    patiently(wire, move || copy.sync_all().and_then(|()| verify(&written))).await?;
+    check(server, generation)?;
     let (reader, total) = load::open(&path)?;
     tracing::info!("PRIMARY <-> REPLICA sync: Flushing old data");
     let announced = load::Announced::begin(server, total, false);
     worker.flush_all();
-    tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
+    tracing::info!("{LOADING}");
     let result = patiently(wire, move || load::into(server, (server.keyspace, &server.metrics), reader, HOW)).await;
     if result.is_err() {
         worker.flush_all();
@@ -237,15 +240,15 @@ fn verify(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Runs `work` on another thread, with signs of life for the primary meanwhile.
-async fn patiently(
+async fn patiently<T: Send + 'static, E: Into<io::Error> + Send + 'static>(
     wire: &mut Wire,
-    work: impl FnOnce() -> Result<Loaded, LoadError> + Send + 'static,
-) -> io::Result<Loaded> {
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> io::Result<T> {
     let mut work = tokio::task::spawn_blocking(work);
     loop {
         tokio::select! {
             done = &mut work => {
-                return done.map_err(|e| failed(e.to_string()))?.map_err(io::Error::from);
+                return done.map_err(|e| failed(e.to_string()))?.map_err(Into::into);
             }
             () = tokio::time::sleep(Duration::from_secs(1)) => wire.sign_of_life().await?,
         }
@@ -279,10 +282,11 @@ async fn load_from(
     into: (&'static Keyspace, &'static Metrics),
     wire: &mut Wire,
     end: &End,
+    how: How,
 ) -> io::Result<Loaded> {
     let (to, from) = std::sync::mpsc::sync_channel(64);
     let pipe = Pipe { from, chunk: Vec::new(), pos: 0 };
-    let work = tokio::task::spawn_blocking(move || load::into(server, into, pipe, HOW).map_err(io::Error::from));
+    let work = tokio::task::spawn_blocking(move || load::into(server, into, pipe, how).map_err(io::Error::from));
     let gone = || failed("the loader has given up");
     let sent = transfer(server, wire, end, |bytes| to.send(bytes.to_vec()).map_err(|_| gone())).await;
     drop(to);
@@ -303,9 +307,13 @@ async fn straight(
 ) -> io::Result<Loaded> {
     check(server, generation)?;
     let _announced = load::Announced::begin(server, total, false);
+    tracing::info!("PRIMARY <-> REPLICA sync: Flushing old data");
     worker.flush_all();
-    let result = load_from(server, (server.keyspace, &server.metrics), wire, end).await;
+    tracing::info!("{LOADING}");
+    let result = load_from(server, (server.keyspace, &server.metrics), wire, end, HOW).await;
     if result.is_err() {
+        tracing::warn!("{NOT_LOADED}");
+        tracing::info!("PRIMARY <-> REPLICA sync: Discarding the half-loaded data");
         worker.flush_all();
     }
     result
@@ -323,9 +331,22 @@ async fn aside(
 ) -> io::Result<Loaded> {
     let same = server.repl.ids().current == of.0;
     let _announced = load::Announced::begin(server, of.1, same);
+    tracing::info!("{LOADING}");
     let aside = server.aside();
-    let loaded = load_from(server, (aside.keyspace, &aside.metrics), wire, end).await;
-    let result = loaded.and_then(|loaded| check(server, generation).map(|()| loaded));
+    // The old functions serve on like the old data.
+    let how = How { libraries: None, ..HOW };
+    let loaded = load_from(server, (aside.keyspace, &aside.metrics), wire, end, how).await;
+    let result = loaded.and_then(|loaded| {
+        check(server, generation)?;
+        load::take_libraries(server, &loaded, Policy::Flush)?;
+        Ok(loaded)
+    });
+    if result.is_ok() {
+        tracing::info!("PRIMARY <-> REPLICA sync: Swapping active DB with loaded DB");
+    } else {
+        tracing::warn!("{NOT_LOADED}");
+        tracing::info!("PRIMARY <-> REPLICA sync: Discarding temporary DB in background");
+    }
     worker.take_over(aside, result.is_ok());
     result
 }

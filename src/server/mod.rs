@@ -92,9 +92,10 @@ fn serve(server: &'static Server) -> Result<(), String> {
     let pid_file = signals::PidFile::write(config);
     if let Some((host, port)) = config.primary_to_follow() {
         role::become_replica(server, Primary { host, port });
-        server.repl.link.blank.store(true, Release);
     }
     let bus = bus::prepare(server)?;
+    // Unless the snapshot on disk says otherwise.
+    server.repl.link.blank.store(server.repl.link.is_replica(), Release);
     let workers = worker::start_all(server, config.workers())?;
     admin::start(server, workers.gates())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -285,7 +285,6 @@ fn open<'a>(
     server: &'static Server,
     chosen: &'a [Candidate],
     job: &Job,
-    stage: Stage,
 ) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
     let at_cut = || {
         let cut = cut(server, chosen.len());
@@ -300,7 +299,7 @@ fn open<'a>(
     let receivers = Receivers::new(server, chosen, cut.readers);
     let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {
-        c.peer.replica.set_stage(stage);
+        c.peer.replica.set_stage(Stage::WaitEnd);
         if !c.peer.replica.old.load(Acquire) {
             let _ = c.to.blocking_send(Part::Bytes(announced.clone()));
         }
@@ -309,7 +308,7 @@ fn open<'a>(
 }
 
 fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
-    let (snapshot, mut receivers, _) = open(server, chosen, job, Stage::Bulk)?;
+    let (snapshot, mut receivers, _) = open(server, chosen, job)?;
     let mark = rng::hex_id();
     receivers.send(&Bytes::from(format!("$EOF:{mark}\r\n")))?;
     snapshot.run(&job.cancel, |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
@@ -321,7 +320,7 @@ fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Resul
 
 /// For replicas that take only a snapshot of known length: a file first, then its bytes.
 fn by_file(server: &'static Server, chosen: &[Candidate], job: &Job) -> Result<(), Failure> {
-    let (snapshot, mut receivers, offset) = open(server, chosen, job, Stage::WaitEnd)?;
+    let (snapshot, mut receivers, offset) = open(server, chosen, job)?;
     let path = std::path::PathBuf::from(format!("temp-sync-{}-{offset}.rdb", std::process::id()));
     let file = Temporary::create(path)?;
     let mut signed = clock::now_ms();

@@ -44,10 +44,14 @@ impl Node {
     }
     /// Kills a node that [`Node::lasting`] made, and starts it again.
     pub fn kill_and_restart(&mut self) {
+        self.kill_and_run(Node::lasting_command());
+    }
+    /// Kills the node, and starts another program with its directory and port.
+    pub fn kill_and_run(&mut self, command: Command) {
         let port = self.port();
         self.server.signal("KILL");
         wait("a free port", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
-        self.server = Node::run_in(Node::lasting_command(), port, &self._dir);
+        self.server = Node::run_in(command, port, &self._dir);
     }
     pub fn ours() -> Node {
         Node::of(dunlin())

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod nodes;
+pub mod replicas;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

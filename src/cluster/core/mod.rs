@@ -365,6 +365,8 @@ impl Core {
             stored.current_epoch.max(self.nodes.iter().map(|(_, n)| n.config_epoch).max().unwrap_or(0));
         let id = self.my_id();
         self.log(Level::Notice, || format!("Node configuration loaded, I'm {id}"));
+        // Before the first tick: the driver loads data next, and takes them as a replica's.
+        self.follow_if_due();
     }
 
     /// Something happens at `now`. The clock does not go back, whatever the driver says.

@@ -23,13 +23,13 @@ pub struct How {
     pub keep_expired: bool,
     /// Note which keys are left out.
     pub note_expired: bool,
-    /// What becomes of the libraries that are there.
-    pub libraries: Policy,
+    /// What becomes of the libraries that are there. None: the caller takes those of the file, later.
+    pub libraries: Option<Policy>,
 }
 
 impl Default for How {
     fn default() -> How {
-        How { replace: false, keep_expired: false, note_expired: false, libraries: Policy::Flush }
+        How { replace: false, keep_expired: false, note_expired: false, libraries: Some(Policy::Flush) }
     }
 }
 
@@ -56,7 +56,8 @@ pub fn into(
     };
     let mut result = load(reader, load_how, &stats);
     if let Ok(loaded) = &result
-        && let Err(e) = take_libraries(server, loaded, how.libraries)
+        && let Some(policy) = how.libraries
+        && let Err(e) = take_libraries(server, loaded, policy)
     {
         result = Err(e);
     }
@@ -68,7 +69,7 @@ pub fn into(
 }
 
 /// A snapshot tells all libraries of functions that there are.
-fn take_libraries(server: &Server, loaded: &Loaded, policy: Policy) -> Result<(), LoadError> {
+pub fn take_libraries(server: &Server, loaded: &Loaded, policy: Policy) -> Result<(), LoadError> {
     let refused = |e: Vec<u8>| {
         LoadError::Bad(loaded.bytes, format!("Failed creating the library: {}", String::from_utf8_lossy(&e)))
     };

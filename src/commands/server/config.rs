@@ -50,7 +50,7 @@ fn set(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         return Err(Error::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|[name, value]| (*name, *value)).collect();
-    if cx.server.gate.has(bits::LOADING) && pairs.iter().any(|(name, _)| is_fixed_while_loading(name)) {
+    if cx.server.gate.has(bits::LOADING | bits::ASIDE) && pairs.iter().any(|(name, _)| is_fixed_while_loading(name)) {
         return Err(Error::LOADING);
     }
     let protected = allowed(cx, cx.config().enable_protected_configs());

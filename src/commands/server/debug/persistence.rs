@@ -50,7 +50,7 @@ pub(super) fn reload(cx: &mut Ctx<'_>, options: &[&[u8]]) -> CmdResult {
         (false, true) => Policy::Replace,
         (false, false) => Policy::Append,
     };
-    let how = load::How { replace: merge, libraries, ..load::How::default() };
+    let how = load::How { replace: merge, libraries: Some(libraries), ..load::How::default() };
     let into = (server.keyspace, &server.metrics);
     let loaded = load::into(server, into, file, how);
     drop(announced);
