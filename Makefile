@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 60
 SEEDS ?= 10000
 COMMANDS ?= 1000000
 PREVIEW ?= target/preview
-.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak differential shuttle upstream grafana grafana-check preview conf compatibility clean
+.PHONY: help build run node test fmt lint unit deps bench fuzz sim soak differential shuttle miri upstream grafana grafana-check preview conf compatibility clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ differential: ## A million random commands (COMMANDS=1000000), whose replies mus
 
 shuttle: ## Run the replication log and the snapshot's cut in thread orders that are drawn (SHUTTLE_RUNS=2000).
 	RUSTFLAGS="--cfg shuttle" $(CARGO) test --target-dir target/shuttle --test shuttle
+
+miri: ## Run the unit tests of data types and keyspace, where most of what is unsafe is, under miri (needs a nightly toolchain).
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-permissive-provenance" PROPTEST_CASES=4 \
+		$(CARGO) +nightly miri test --target-dir target/miri --lib -- types:: keyspace::
 
 upstream: build ## Run files of Valkey's own test suite: SUITE=path/to/valkey ARGS="--only unit/type".
 	@test -n "$(SUITE)" || { echo 'usage: make upstream SUITE=path/to/valkey [ARGS="--only REGEX"]'; exit 1; }

@@ -17,6 +17,8 @@
 //! Rejected: `malloc_usable_size` on each free (a look-up in jemalloc's radix tree, 2 to 4 ns more), and one global
 //! atomic (a cache line that every core fights for).
 
+#![cfg_attr(miri, allow(dead_code))]
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
