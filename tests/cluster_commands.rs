@@ -1,12 +1,12 @@
-//! Commands about slots, on a cluster of one node: CLUSTER SLOT-STATS, FLUSHSLOT and CLUSTERSCAN.
+//! Commands about slots, most on a cluster of one node: CLUSTER SLOT-STATS, FLUSHSLOT and CLUSTERSCAN; transactions.
 
 mod support;
 
 use std::collections::BTreeSet;
 
 use dunlin::base::slot::key_slot;
-use support::Conn;
 use support::cluster::{Node, agree, cli, wait};
+use support::{Conn, Value};
 
 fn single() -> Node {
     let node = Node::ours();
@@ -274,4 +274,49 @@ fn keys_that_are_loaded_for_unassigned_slots_bring_their_slots_with_them() {
     let node = start("yes");
     let nodes = node.connect().run("CLUSTER NODES").text();
     assert!(nodes.trim_end().ends_with(&format!(" {}", key_slot(b"key"))), "{nodes}");
+}
+
+/// ASK and TRYAGAIN came with EXEC only; ASKING ended with MULTI; and one key in two commands was taken for two keys.
+#[test]
+fn a_transaction_hears_of_keys_on_the_move_when_they_are_queued() {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    let (source, target) = (&nodes[0], &nodes[1]);
+    let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
+    let slot = key_slot(tag.as_bytes());
+    let (here, gone, third) = (format!("{{{tag}}}here"), format!("{{{tag}}}gone"), format!("{{{tag}}}third"));
+    assert_eq!(source.run(&format!("SET {here} v")), "OK");
+    assert_eq!(target.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", source.id())), "OK");
+    assert_eq!(source.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", target.id())), "OK");
+    const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+    let transaction = |node: &Node, lines: &[&str]| {
+        let mut conn = node.server.connect();
+        let brief = |reply: Value| if let Value::Array(_) = reply { "values".to_owned() } else { reply.text() };
+        lines.iter().map(|line| brief(conn.run(line))).collect::<Vec<_>>()
+    };
+    let ask = format!("ASK {slot} 127.0.0.1:{}", target.port());
+    let moved = format!("MOVED {slot} 127.0.0.1:{}", source.port());
+    let again = "TRYAGAIN Multiple keys request during rehashing of slot";
+    let (get_here, get_gone, both) = (format!("GET {here}"), format!("GET {gone}"), format!("MGET {here} {gone}"));
+    let run = |lines: &[&str]| transaction(source, lines);
+    assert_eq!(run(&["MULTI", &get_here, "EXEC"]), ["OK", "QUEUED", "values"]);
+    assert_eq!(run(&["MULTI", &get_here, &get_gone, "EXEC"]), ["OK", "QUEUED", &ask, ABORTED]);
+    assert_eq!(run(&["MULTI", &both, &get_here, "EXEC"]), ["OK", again, "QUEUED", ABORTED]);
+    assert_eq!(run(&["MULTI", "MGET a b", "EXEC"])[1], "CROSSSLOT Keys in request don't hash to the same slot");
+    // A key that leaves after it was queued: EXEC itself is sent away, and the transaction is over.
+    let (mut conn, mut other) = (source.server.connect(), source.server.connect());
+    assert_eq!((conn.run("MULTI").text(), conn.run(&get_here).text()), ("OK".into(), "QUEUED".into()));
+    assert_eq!(other.run(&format!("MIGRATE 127.0.0.1 {} {here} 0 5000", target.port())).text(), "OK");
+    assert_eq!((conn.run("EXEC").text(), conn.run("EXEC").text()), (ask, "ERR EXEC without MULTI".into()));
+    // ASKING before MULTI holds for the whole transaction, and for nothing after it.
+    let run = |lines: &[&str]| transaction(target, lines);
+    let (set, incr, pair) = (format!("SET {gone} 1"), format!("INCR {gone}"), format!("MGET {gone} {third}"));
+    let done = ["OK", "OK", "QUEUED", "QUEUED", "values", &moved];
+    assert_eq!(run(&["ASKING", "MULTI", &set, &incr, "EXEC", &get_gone]), done);
+    assert_eq!(run(&["ASKING", &format!("MGET {third} {third}")]), ["OK", "values"], "one key");
+    assert_eq!(run(&["ASKING", "MULTI", &pair, "EXEC"]), ["OK", "OK", again, ABORTED]);
+    assert_eq!(run(&["ASKING", "MULTI", &get_here, "DISCARD", &get_here]), ["OK", "OK", "QUEUED", "OK", &moved]);
+    assert_eq!(run(&["MULTI", &get_here, "EXEC"]), ["OK", &moved, ABORTED]);
 }

@@ -178,9 +178,13 @@ fn what_was_received_is_removed_when_the_source_is_gone() {
     assert_eq!(source.run(&format!("SET {tag} here")), "OK");
 }
 
-/// How many keys DBSIZE, KEYS and SCAN tell of, and whether RANDOMKEY has none.
+/// How many keys DBSIZE (and INFO, which counted those on their way, too), KEYS and SCAN tell of, and whether RANDOMKEY has
+/// none.
 fn shown(node: &Node) -> (i64, usize, usize, bool) {
     let mut conn = node.server.connect();
+    let (counted, info) = (conn.run("DBSIZE").int(), conn.run("INFO keyspace").text());
+    let keys = info.lines().find_map(|line| line.strip_prefix("db0:keys=")?.split(',').next()?.parse().ok());
+    assert_eq!(keys.unwrap_or(0), counted, "{info}");
     let scanned = conn.run("SCAN 0 COUNT 100000").items()[1].items().len();
     (conn.run("DBSIZE").int(), conn.run("KEYS *").items().len(), scanned, conn.run("RANDOMKEY") == support::Value::Nil)
 }

@@ -33,6 +33,13 @@ pub(super) struct Moving {
     ask: Option<Error>,
 }
 
+impl Moving {
+    /// The slot of its keys, if it has any.
+    pub(super) fn slot(&self) -> Option<u16> {
+        self.keys.first().map(|key| slot::key_slot(key))
+    }
+}
+
 /// The cluster does not work.
 pub(super) const DOWN: Error = Error::new("CLUSTERDOWN The cluster is down");
 /// The cluster does not work, and takes no writes.
@@ -248,7 +255,7 @@ impl Parts<'_> {
             Some(_) if gone.iter().any(|key| targets.is_under_way(key)) => Err(Unsettled::UnderWay),
             Some(_) if !present.is_empty() => Err(Unsettled::Elsewhere(TRYAGAIN)),
             Some(ask) => Err(Unsettled::Elsewhere(ask.clone())),
-            None if moving.keys.len() > 1 => Err(Unsettled::Elsewhere(TRYAGAIN)),
+            None if moving.keys.iter().any(|key| *key != moving.keys[0]) => Err(Unsettled::Elsewhere(TRYAGAIN)),
             None => Ok(()),
         }
     }

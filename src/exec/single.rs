@@ -54,14 +54,13 @@ impl Worker {
     ) -> Stop {
         let mark = out.place();
         let skipped = session.reply;
-        let asking = session.asking;
         let stop = self.checked(session, turn, number, argv, now, out);
         if stop != Stop::No {
             return stop;
         }
         session.prepared = None;
-        if asking && !argv[0].eq_ignore_ascii_case(b"asking") {
-            // It held for this command.
+        if session.asking && session.multi.is_none() && !argv[0].eq_ignore_ascii_case(b"asking") {
+            // It held for this command, or this transaction.
             session.asking = false;
         }
         match (skipped, session.reply) {
@@ -154,6 +153,15 @@ impl Worker {
             return Stop::Paused;
         }
         if session.multi.is_some() && !transactions::runs_inside(meta.name) {
+            if let Route::IfPresent(moving) = &route {
+                // Whether its keys are here is asked now, and again at EXEC.
+                self.slots.clear();
+                self.slots.extend(moving.slot());
+                if let Err(why) = self.enter(session, entry, argv, Locks::Slots, &route, now) {
+                    return self.turn_away(session, entry, why, now, out);
+                }
+                self.unlock();
+            }
             let bytes: usize = argv.iter().map(|a| a.len()).sum();
             if let Some(multi) = &mut session.multi {
                 multi.bytes += bytes + argv.len() * 24;

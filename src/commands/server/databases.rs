@@ -1,11 +1,14 @@
 //! DBSIZE, FLUSHDB, FLUSHALL, SWAPDB.
 
+use std::sync::Arc;
+
 use crate::base::num;
+use crate::cluster::View;
 use crate::commands::generic::keys::is_hidden;
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Scope};
-use crate::keyspace::SLOTS;
+use crate::keyspace::{Db, SLOTS};
 use crate::resp::Error;
 use crate::spec::{Cat, Flags, Group, Meta};
 
@@ -18,22 +21,31 @@ pub static DBSIZE: Command = Command::new(
         .doc("1.0.0", "O(1)", "Returns the number of keys in the database.")
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
     |cx, _args| {
-        let all = cx.server.metrics.keys(cx.db.index());
-        let hidden = hidden_keys(cx);
+        let (index, view) = (cx.db.index(), cx.server.cluster.view());
+        let all = cx.server.metrics.keys(index);
+        let hidden = hidden_keys(&mut cx.db, &view, &[index])[0];
         cx.out.int(all.saturating_sub(hidden) as i64);
         Ok(())
     },
 )
 .scope(Scope::Own);
 
-/// Keys of slots that are another shard's: they come in, and are not ours yet, or go.
-fn hidden_keys(cx: &mut Ctx<'_>) -> u64 {
-    let cluster = cx.server.cluster.view();
-    if cluster.is_none() || !cx.db.is_used() {
-        return 0;
+/// How many keys these databases have in slots that are another shard's: they come in, and are not ours yet, or go. No slots
+/// are held, or all.
+pub fn hidden_keys(db: &mut Db<'_>, cluster: &Option<Arc<View>>, of: &[usize]) -> Vec<u64> {
+    let mut keys = vec![0; of.len()];
+    if cluster.is_none() || of.is_empty() {
+        return keys;
     }
-    let hidden = (0..SLOTS as u16).filter(|&slot| is_hidden(&cluster, slot));
-    hidden.map(|slot| cx.db.with_slot(slot, |db| db.slot_len(slot) as u64).unwrap_or(0)).sum()
+    for slot in (0..SLOTS as u16).filter(|&slot| is_hidden(cluster, slot)) {
+        db.with_slot(slot, |db| {
+            for (&index, keys) in of.iter().zip(&mut keys) {
+                let db = db.other(index);
+                *keys += if db.is_used() { db.slot_len(slot) as u64 } else { 0 };
+            }
+        });
+    }
+    keys
 }
 
 /// <https://valkey.io/commands/flushdb/>

@@ -10,7 +10,7 @@ mod tables;
 
 use crate::commands::options::is;
 use crate::commands::text::Text;
-use crate::commands::{CmdResult, Command, Ctx, Server};
+use crate::commands::{CmdResult, Command, Ctx, Scope, Server};
 use crate::spec::{Cat, Flags, Group, Meta};
 
 pub use memory::Overhead;
@@ -22,7 +22,8 @@ pub static INFO: Command = Command::new(
         .doc("1.0.0", "O(1)", "Returns facts and figures about the server.")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     info,
-);
+)
+.scope(Scope::Own);
 
 /// What writes a section.
 type Section = fn(&'static Server, &mut Text);
@@ -41,28 +42,38 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("errorstats", true, tables::errors),
     ("latencystats", false, tables::latencies),
     ("cluster", true, sections::cluster),
-    ("keyspace", true, tables::keyspace),
 ];
 
 fn info(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let text = text(cx.server, &args[1..]);
-    cx.out.verbatim("txt", text.as_bytes());
+    let mut text = sections_of(cx.server, &args[1..]);
+    if asks_for(&args[1..], "keyspace", true) {
+        tables::keyspace(cx, &mut text);
+    }
+    cx.out.verbatim("txt", text.into_string().as_bytes());
     Ok(())
 }
 
-/// The sections that `names` ask for, the default ones if there are none.
+/// The sections that `names` ask for, the default ones if there are none; but for the last, that of the keyspace.
 pub fn text(server: &'static Server, names: &[&[u8]]) -> String {
+    sections_of(server, names).into_string()
+}
+
+fn asks_for(names: &[&[u8]], section: &str, in_default: bool) -> bool {
     let asked = |wanted: &str| names.iter().any(|name| is(name, wanted));
     let all = asked("all") || asked("everything");
     let default = names.is_empty() || asked("default");
+    let alias = section == "modules" && asked("module_list");
+    all || (default && in_default) || asked(section) || alias
+}
+
+fn sections_of(server: &'static Server, names: &[&[u8]]) -> Text {
     let mut text = Text::default();
     for (name, in_default, write) in SECTIONS {
-        let alias = *name == "modules" && asked("module_list");
-        if all || (default && *in_default) || asked(name) || alias {
+        if asks_for(names, name, *in_default) {
             write(server, &mut text);
         }
     }
-    text.into_string()
+    text
 }
 
 /// A name in which nothing can be mistaken for the syntax around it.

@@ -1,7 +1,8 @@
 //! The sections of INFO with a line for each command, error or database.
 
+use super::super::databases::hidden_keys;
 use super::{Text, safe};
-use crate::commands::Server;
+use crate::commands::{Ctx, Server};
 
 pub(super) fn commands(server: &'static Server, text: &mut Text) {
     text.section("Commandstats");
@@ -49,11 +50,15 @@ pub(super) fn latencies(server: &'static Server, text: &mut Text) {
     }
 }
 
-pub(super) fn keyspace(server: &'static Server, text: &mut Text) {
+/// Databases and their keys, as DBSIZE counts them. How many of those on their way in or out expire is not known.
+pub(super) fn keyspace(cx: &mut Ctx<'_>, text: &mut Text) {
     text.section("Keyspace");
-    for db in 0..server.keyspace.databases() {
-        let (keys, expires) = (server.metrics.keys(db), server.metrics.expires(db));
-        if keys > 0 || expires > 0 {
+    let (server, view) = (cx.server, cx.server.cluster.view());
+    let used: Vec<usize> = (0..server.keyspace.databases()).filter(|&db| server.metrics.keys(db) > 0).collect();
+    for (&db, hidden) in used.iter().zip(hidden_keys(&mut cx.db, &view, &used)) {
+        let keys = server.metrics.keys(db).saturating_sub(hidden);
+        let expires = server.metrics.expires(db).min(keys);
+        if keys > 0 {
             text.field(
                 &format!("db{db}"),
                 format_args!("keys={keys},expires={expires},avg_ttl={}", server.metrics.average_ttl(db)),
