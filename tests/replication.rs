@@ -430,6 +430,51 @@ fn a_replica_that_is_too_slow_for_the_snapshot_is_disconnected() {
     assert_in_step(&primary, &replica, "after it came back");
 }
 
+/// It held the snapshot up for all others, without end.
+#[test]
+fn a_replica_that_takes_nothing_of_its_snapshot_is_disconnected() {
+    let primary = Node::start(Dunlin, &["--repl-diskless-sync", "yes", "--repl-timeout", "1"]);
+    let (stopped, other) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));
+    let mut c = primary.conn();
+    c.run("DEBUG POPULATE 5000 key 10000");
+    c.run("CONFIG SET rdbcompression no");
+    c.run("CONFIG SET rdb-key-save-delay 1000");
+    c.run("CONFIG SET repl-diskless-sync-delay 30");
+    c.run("CONFIG SET repl-diskless-sync-max-replicas 2");
+    stopped.follow(primary.port());
+    other.follow(primary.port());
+    c.until("the snapshot", |c| c.info("rdb_bgsave_in_progress") == "1");
+    stopped.server.signal("STOP");
+    c.run("CONFIG SET rdb-key-save-delay 0");
+    primary.server.wait_for_log("Disconnecting timedout replica (full sync)");
+    primary.server.wait_for_log("1 replicas still up");
+    wait("the other", || other.info("master_link_status") == "up" && other.conn().run("DBSIZE").int() == 5000);
+    stopped.server.signal("CONT");
+}
+
+/// A snapshot that goes to a file first was written to its end.
+#[test]
+fn a_snapshot_ends_when_no_replica_is_left_that_gets_it() {
+    for diskless in ["no", "yes"] {
+        let primary = Node::start(Dunlin, &["--repl-diskless-sync", diskless]);
+        let replicas = [Node::start(Dunlin, &[]), Node::start(Dunlin, &[])];
+        let mut c = primary.conn();
+        c.run("DEBUG POPULATE 1000");
+        c.run("CONFIG SET rdb-key-save-delay 1000000");
+        c.run("CONFIG SET repl-diskless-sync-delay 30");
+        c.run("CONFIG SET repl-diskless-sync-max-replicas 2");
+        replicas.iter().for_each(|r| r.follow(primary.port()));
+        c.until("the replicas", |c| c.info("connected_slaves") == "2");
+        c.until("the snapshot", |c| c.info("rdb_bgsave_in_progress") == "1");
+        replicas[0].conn().run("REPLICAOF NO ONE");
+        c.until("one replica", |c| c.info("connected_slaves") == "1");
+        // By way of a file each gets its own.
+        c.until("a snapshot for the other", |c| c.info("rdb_bgsave_in_progress") == "1");
+        replicas[1].conn().run("REPLICAOF NO ONE");
+        c.until("the end of the snapshot", |c| c.info("rdb_bgsave_in_progress") == "0");
+    }
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

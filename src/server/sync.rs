@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 
 use super::bulk::Temporary;
 use crate::base::{clock, rng};
@@ -80,6 +81,7 @@ impl Chores {
             }
         }
         self.see_to_peers(server, now);
+        end_useless_snapshot(server);
         let ttl = config.repl_backlog_ttl() * 1000;
         if ttl > 0
             && !repl.link.is_replica()
@@ -138,6 +140,17 @@ fn drop_history(server: &Server, seconds: i64) {
         server.repl.new_history();
         role::review_log(server);
         tracing::info!("Replication backlog freed after {seconds} seconds without connected replicas.");
+    }
+}
+
+/// Ends a snapshot for replicas of which none is left.
+fn end_useless_snapshot(server: &Server) {
+    let waits = |stage| matches!(stage, Stage::WaitEnd | Stage::Bulk);
+    if let Some(job) = server.snapshots.job()
+        && job.for_replicas.load(Acquire)
+        && !server.repl.peers().iter().any(|p| waits(p.replica.stage()))
+    {
+        job.cancel.store(true, Release);
     }
 }
 
@@ -239,26 +252,57 @@ fn cut(server: &Server, n: usize) -> Cut {
 /// Those who get the snapshot, with what is still to come.
 struct Receivers<'a> {
     server: &'a Server,
+    job: &'a Job,
     to: Vec<(&'a Candidate, ReaderId)>,
+    /// Waits for those that are slow.
+    runtime: Runtime,
 }
 
 impl<'a> Receivers<'a> {
     /// Each gets its place in the log, which counts from now on: what waits there for a replica that takes the snapshot too
     /// slowly is limited, and goes with its connection.
-    fn new(server: &'a Server, chosen: &'a [Candidate], readers: Vec<ReaderId>) -> Receivers<'a> {
+    fn new(
+        server: &'a Server,
+        job: &'a Job,
+        chosen: &'a [Candidate],
+        readers: Vec<ReaderId>,
+        runtime: Runtime,
+    ) -> Receivers<'a> {
         let to: Vec<_> = chosen.iter().zip(readers).collect();
         to.iter().for_each(|(c, reader)| c.peer.replica.reader.store(reader.0, Release));
-        Receivers { server, to }
+        Receivers { server, job, to, runtime }
+    }
+    /// Gives a replica the next part. One that takes none for `repl-timeout` is disconnected. False: it is gone, or the
+    /// snapshot is not wanted any more.
+    fn hand_over(&self, to: &Candidate, part: Part) -> bool {
+        let since = clock::steady_ms();
+        loop {
+            match self.runtime.block_on(async { tokio::time::timeout(TICK, to.to.reserve()).await }) {
+                Ok(Ok(place)) => {
+                    place.send(part);
+                    return true;
+                }
+                Ok(Err(_)) => return false,
+                Err(_) => {}
+            }
+            if clock::steady_ms() - since > self.server.config.repl_timeout() * 1000 {
+                tracing::warn!("Disconnecting timedout replica (full sync): {}", to.peer.client.addr);
+                to.peer.client.mailbox.close();
+                return false;
+            }
+            if self.job.cancel.load(Acquire) {
+                return false;
+            }
+        }
     }
     fn send(&mut self, bytes: &Bytes) -> io::Result<()> {
-        let server = self.server;
-        self.to.retain(|(c, reader)| {
-            let alive = c.to.blocking_send(Part::Bytes(bytes.clone())).is_ok();
-            if !alive {
-                server.repl.log.remove_reader(*reader);
+        for (c, reader) in std::mem::take(&mut self.to) {
+            if self.hand_over(c, Part::Bytes(bytes.clone())) {
+                self.to.push((c, reader));
+            } else {
+                self.server.repl.log.remove_reader(reader);
             }
-            alive
-        });
+        }
         if self.to.is_empty() {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "no replica is left that waits for it"));
         }
@@ -266,8 +310,8 @@ impl<'a> Receivers<'a> {
     }
     /// All of it was sent.
     fn finish(&mut self, acknowledged: bool) {
-        for (c, reader) in self.to.drain(..) {
-            if c.to.blocking_send(Part::Log { reader, acknowledged }).is_err() {
+        for (c, reader) in std::mem::take(&mut self.to) {
+            if !self.hand_over(c, Part::Log { reader, acknowledged }) {
                 self.server.repl.log.remove_reader(reader);
             }
         }
@@ -284,8 +328,9 @@ impl Drop for Receivers<'_> {
 fn open<'a>(
     server: &'static Server,
     chosen: &'a [Candidate],
-    job: &Job,
+    job: &'a Job,
 ) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let at_cut = || {
         let cut = cut(server, chosen.len());
         let mut head = server.rdb_head(false).with_history(&cut.id, cut.offset);
@@ -296,14 +341,15 @@ fn open<'a>(
     };
     let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
     let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
-    let receivers = Receivers::new(server, chosen, cut.readers);
+    let receivers = Receivers::new(server, job, chosen, cut.readers, runtime);
     let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {
         c.peer.replica.set_stage(Stage::WaitEnd);
         if !c.peer.replica.old.load(Acquire) {
-            let _ = c.to.blocking_send(Part::Bytes(announced.clone()));
+            receivers.hand_over(c, Part::Bytes(announced.clone()));
         }
     }
+    job.for_replicas.store(true, Release);
     Ok((snapshot, receivers, cut.offset))
 }
 
@@ -313,8 +359,8 @@ fn to_sockets(server: &'static Server, chosen: &[Candidate], job: &Job) -> Resul
     receivers.send(&Bytes::from(format!("$EOF:{mark}\r\n")))?;
     snapshot.run(&job.cancel, |chunk| receivers.send(&Bytes::copy_from_slice(chunk)))?;
     receivers.send(&Bytes::from(mark))?;
+    tracing::info!("Diskless rdb transfer, done reading from pipe, {} replicas still up.", receivers.to.len());
     receivers.finish(true);
-    tracing::info!("Snapshot sent to replicas");
     Ok(())
 }
 

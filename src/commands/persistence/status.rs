@@ -19,6 +19,8 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// It blocks its client (SAVE), and is no background save.
     pub foreground: bool,
+    /// It goes to replicas and to nobody else: once none is left that gets it, it is no use.
+    pub for_replicas: Arc<AtomicBool>,
 }
 
 /// Snapshots on disk.
@@ -71,7 +73,13 @@ impl Snapshots {
         if job.is_some() {
             return None;
         }
-        let new = Job { started: clock::now_ms(), cancel: Arc::default(), progress: Arc::default(), foreground };
+        let new = Job {
+            started: clock::now_ms(),
+            cancel: Arc::default(),
+            progress: Arc::default(),
+            foreground,
+            for_replicas: Arc::default(),
+        };
         *job = Some(new.clone());
         Some(new)
     }
