@@ -41,6 +41,7 @@ impl Core {
     /// Open missing links, give up handshakes, count who is suspected.
     fn keep_links(&mut self) {
         let lifetime = self.settings.node_timeout.max(MIN_HANDSHAKE);
+        let held = self.durability.held_since.is_some();
         self.suspected = 0;
         for at in self.nodes.indexes() {
             let node = &self.nodes[at];
@@ -48,7 +49,7 @@ impl Core {
                 continue;
             }
             self.suspected += usize::from(node.is_suspected());
-            if node.in_handshake() && self.now - node.created > lifetime {
+            if node.in_handshake() && !held && self.now - node.created > lifetime {
                 self.remove_node(at);
             } else if node.ip.is_empty() || node.bus_port == 0 {
                 // Nowhere to connect to: as good as a ping without answer.

@@ -218,6 +218,8 @@ struct Durability {
     required: u64,
     /// This version is.
     durable: u64,
+    /// Since when packets wait.
+    held_since: Option<i64>,
 }
 
 /// A node of the cluster, without its sockets, files and clock.
@@ -320,7 +322,7 @@ impl Core {
             ticks: 0,
             last_complaint: i64::MIN,
             todo: Todo { state: true, view: true, ..Todo::default() },
-            durability: Durability { version: 0, dirty: false, required: 0, durable: 0 },
+            durability: Durability { version: 0, dirty: false, required: 0, durable: 0, held_since: None },
             out: VecDeque::new(),
             events: VecDeque::new(),
             disowned: SlotSet::new(),
@@ -483,6 +485,15 @@ impl Core {
     /// The state of `version` is on disk.
     pub fn persisted(&mut self, version: u64) {
         self.durability.durable = self.durability.durable.max(version);
+        let still = self.out.front().is_some_and(|&(required, _)| required > self.durability.durable);
+        if !still && let Some(since) = self.durability.held_since.take() {
+            // The other side of a handshake could not hear of it meanwhile.
+            let handshakes: Vec<usize> = self.handshakes().map(|(at, _)| at).collect();
+            for at in handshakes {
+                let node = &mut self.nodes[at];
+                node.created += self.now - since.max(node.created);
+            }
+        }
     }
 
     /// The next thing that goes to other nodes. Nothing, while the state that the next packet depends on is not durable.
@@ -495,6 +506,9 @@ impl Core {
     }
 
     fn transmit(&mut self, transmit: Transmit) {
+        if self.durability.required > self.durability.durable {
+            self.durability.held_since.get_or_insert(self.now);
+        }
         self.out.push_back((self.durability.required, transmit));
     }
 

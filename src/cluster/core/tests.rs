@@ -34,6 +34,8 @@ struct Net {
     lost: Option<u16>,
     /// Nobody can connect to this node.
     unreachable: Option<usize>,
+    /// Nodes whose writes of nodes.conf do not come to an end.
+    slow_disks: HashSet<usize>,
 }
 
 fn ip(at: usize) -> IpAddr {
@@ -63,6 +65,7 @@ impl Net {
             synced: vec![String::new(); size],
             lost: None,
             unreachable: None,
+            slow_disks: HashSet::new(),
         }
     }
 
@@ -117,7 +120,9 @@ impl Net {
             self.events[at].push(event);
             busy = true;
         }
-        if let Some(persist) = self.cores[at].poll_persist() {
+        if !self.slow_disks.contains(&at)
+            && let Some(persist) = self.cores[at].poll_persist()
+        {
             if persist.sync {
                 self.synced[at] = self.cores[at].nodes_conf();
             }
@@ -689,6 +694,24 @@ fn a_vote_waits_for_the_disk() {
     assert_eq!(core.poll_transmit(), None);
     core.persisted(persist.version);
     assert!(matches!(core.poll_transmit(), Some(Transmit::Send { .. })));
+}
+
+#[test]
+fn a_meeting_is_not_given_up_while_a_disk_is_slow() {
+    // Both nodes wait for an fsync when the order comes: nothing can leave for ten seconds, and nothing did afterwards.
+    let mut net = Net::new(2);
+    net.slow_disks = [0, 1].into();
+    for at in [0, 1] {
+        net.command(at, &format!("set-config-epoch {}", at + 1)).unwrap();
+    }
+    net.command(0, "meet 10.0.0.2 7000").unwrap();
+    net.run(10_000);
+    assert!(net.cores[1].view().nodes.len() == 1 && net.cores[0].view().nodes.len() == 2);
+    net.slow_disks.clear();
+    net.run_until("both know both", |net| net.agreed() && net.cores[1].view().nodes.len() == 2);
+    // One that does not answer is given up as ever.
+    net.command(0, "meet 10.0.0.9 7000").unwrap();
+    net.run_until("it is given up", |net| net.cores[0].view().nodes.len() == 2);
 }
 
 #[test]
