@@ -140,9 +140,11 @@ impl<'a, T: Item> Ref<'a, T> {
 
 /// Exclusive access to one item in a table, and to its place.
 pub struct Place<'a, T: Item> {
-    dict: &'a mut Dict<T>,
+    /// Raw as the others, which are derived from it: a reference would claim all of the table for itself.
+    dict: *mut Dict<T>,
     sub: *mut Sub,
     word: *mut *mut u8,
+    borrow: PhantomData<&'a mut Dict<T>>,
 }
 
 impl<'a, T: Item> Place<'a, T> {
@@ -192,22 +194,24 @@ impl<'a, T: Item> Place<'a, T> {
     fn count_mark(&mut self, was: bool, is: bool) {
         let delta = i64::from(is) - i64::from(was);
         if delta != 0 {
-            // SAFETY: `sub` belongs to the borrowed table.
-            unsafe { (*self.sub).marked = ((*self.sub).marked as i64 + delta) as u32 };
-            if let Some(dir) = &mut self.dict.dir {
-                dir.marked = (dir.marked as i64 + delta) as usize;
+            // SAFETY: the table is borrowed, and `sub` belongs to it; its directory is another part of it.
+            unsafe {
+                (*self.sub).marked = ((*self.sub).marked as i64 + delta) as u32;
+                if let Some(dir) = &mut (*self.dict).dir {
+                    dir.marked = (dir.marked as i64 + delta) as usize;
+                }
             }
         }
     }
     /// Takes the item out of the table.
     pub fn remove(self) -> Owned<T> {
         let p = self.ptr();
-        // SAFETY: as in `ptr`; the word becomes empty but keeps its overflow flag.
+        // SAFETY: as in `ptr`; the word becomes empty but keeps its overflow flag. `sub` and `word` are not used after it.
         unsafe {
             let hash = siphash::hash(T::key(p));
             let marked = (*self.word).addr() & MARK != 0;
             *self.word = (*self.word).map_addr(|a| a & OVERFLOW);
-            self.dict.removed(self.sub, hash, marked);
+            (*self.dict).removed(hash, marked);
             Owned::from_raw(p)
         }
     }
@@ -482,16 +486,31 @@ impl<T: Item> Dict<T> {
     /// The item with this key, to change, replace or remove.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<Place<'_, T>> {
-        let sub = self.sub_mut(hash);
+        let dict: *mut Self = self;
         // SAFETY: as in `find`; `&mut self` makes the access exclusive.
-        let word = unsafe { (*sub).find::<T>(tag_of(hash), key) };
-        if word.is_null() { None } else { Some(Place { dict: self, sub, word }) }
+        unsafe {
+            let sub = Self::sub_of(dict, hash);
+            let word = (*sub).find::<T>(tag_of(hash), key);
+            if word.is_null() { None } else { Some(Place { dict, sub, word, borrow: PhantomData }) }
+        }
     }
     #[inline]
     fn sub_mut(&mut self, hash: u64) -> *mut Sub {
-        match &mut self.dir {
-            None => &raw mut self.root,
-            Some(d) => d.subs[(dir_of(hash) >> (DIR_BITS - d.depth)) as usize],
+        // SAFETY: `self` is borrowed exclusively.
+        unsafe { Self::sub_of(self, hash) }
+    }
+    /// The sub-table of `hash`, for a holder of `dict` that goes on using it.
+    ///
+    /// # Safety
+    /// `dict` is live and borrowed exclusively by the caller.
+    #[inline]
+    unsafe fn sub_of(dict: *mut Self, hash: u64) -> *mut Sub {
+        // SAFETY: the caller's word; the reference is to the directory alone.
+        unsafe {
+            match &(*dict).dir {
+                None => &raw mut (*dict).root,
+                Some(d) => d.subs[(dir_of(hash) >> (DIR_BITS - d.depth)) as usize],
+            }
         }
     }
     /// Asks the processor for the bucket that this hash leads to.
@@ -549,9 +568,9 @@ impl<T: Item> Dict<T> {
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Owned<T>> {
         self.find_mut(hash, key).map(Place::remove)
     }
-    fn removed(&mut self, sub: *mut Sub, hash: u64, marked: bool) {
-        // SAFETY: `sub` is the live sub-table of `hash`.
-        let sub = unsafe { &mut *sub };
+    fn removed(&mut self, hash: u64, marked: bool) {
+        // SAFETY: the sub-table is live, and ours.
+        let sub = unsafe { &mut *self.sub_mut(hash) };
         sub.len -= 1;
         sub.marked -= u32::from(marked);
         if let Some(d) = &mut self.dir {
