@@ -246,6 +246,13 @@ fn a_target_that_dies_right_after_the_hand_over_is_replaced_by_a_replica_with_al
         assert!(!["failed", "cancelled"].contains(&&state[..]), "{:?}", newest(&nodes[0]));
         state == "success"
     });
+    // They are told of all slots in one order: 5,001 kept them busy for longer than the target waits.
+    let calls = |verb: &str| {
+        let (stats, name) = (replica.run("INFO commandstats"), format!("cmdstat_cluster|{verb}:calls="));
+        stats.lines().find_map(|line| line.strip_prefix(&name)?.split(',').next()?.parse().ok()).unwrap_or(0)
+    };
+    wait("the end at the replica", || calls("syncslots") == 3);
+    assert_eq!(calls("setslot"), 0);
     nodes[1].server.signal("KILL");
     wait("the replica's promotion", || leads(&replica));
     wait("slots at one node", || picture(&nodes[2])[&replica.id()].3.iter().any(|range| range.starts_with("0-")));

@@ -2,9 +2,10 @@
 """Moving half of a node's slots to another while clients write: keys a second, client errors, slowest reply.
 
 usage: reshardbench.py --dunlin target/release/dunlin [--redis redis-server] [--keys 1000000] [--size 100] [--rate 2000]
+                       [--ways slots,cli,redis] [--replicas]
 
 Three ways: Dunlin by CLUSTER MIGRATESLOTS, Dunlin by redis-cli --cluster reshard, redis-server by the same. All keys are on
-the first of two nodes; all slots go to the second. The load increments counters over all slots, follows MOVED and ASK, and
+the first of two nodes; all slots go to the second. With --replicas each of the two has one. The load increments counters over all slots, follows MOVED and ASK, and
 counts what was acknowledged; every counter is looked at afterwards.
 """
 
@@ -79,16 +80,16 @@ class Load:
         return lost
 
 
-def cluster(program, directory, ports):
+def cluster(program, directory, ports, replicas=()):
     nodes = []
-    for port in ports:
+    for port in [*ports, *replicas]:
         place = pathlib.Path(directory) / str(port)
         place.mkdir()
         nodes.append(subprocess.Popen([program, "--port", str(port), "--cluster-enabled", "yes", "--save", "", "--dir",
                                        str(place), "--logfile", str(place / "log"), "--cluster-node-timeout", "15000",
                                        "--cluster-allow-replica-migration", "no"],
                                       stdout=subprocess.DEVNULL))
-    for port in ports:
+    for port in [*ports, *replicas]:
         until("an answer", lambda: Client(port)("PING") == b"+PONG")
     first = Client(ports[0])
     first("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -96,6 +97,11 @@ def cluster(program, directory, ports):
     first("CLUSTER", "MEET", "127.0.0.1", ports[1])
     until("a cluster", lambda: all(b"cluster_state:ok" in Client(port)("CLUSTER", "INFO")
                                    and b"cluster_known_nodes:2" in Client(port)("CLUSTER", "INFO") for port in ports))
+    for port, primary in zip(replicas, ports):
+        first("CLUSTER", "MEET", "127.0.0.1", port)
+        node = Client(primary)("CLUSTER", "MYID")
+        until("an acquaintance", lambda: Client(port)("CLUSTER", "REPLICATE", node) == b"+OK")
+        until("a link", lambda: b"master_link_status:up" in Client(port)("INFO", "replication"))
     return nodes
 
 
@@ -123,8 +129,9 @@ def by_redis_cli(ports):
 
 def run(name, program, way, args):
     directory = tempfile.mkdtemp(prefix="reshard-")
-    ports = free_ports(2, 19500)
-    nodes = cluster(program, directory, ports)
+    ports = free_ports(4 if args.replicas else 2, 19500)
+    ports, replicas = ports[:2], ports[2:]
+    nodes = cluster(program, directory, ports, replicas)
     try:
         fill(ports[0], args.keys, args.size)
         load = Load(ports[0], args.rate)
@@ -157,11 +164,15 @@ def main():
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--rate", type=int, default=2000, help="increments a second")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--ways", default="slots,cli,redis")
+    parser.add_argument("--replicas", action="store_true", help="each of the two nodes has a replica")
     args = parser.parse_args()
     for _ in range(args.rounds):
-        run("dunlin MIGRATESLOTS", args.dunlin, at_once, args)
-        run("dunlin redis-cli reshard", args.dunlin, by_redis_cli, args)
-        run("redis-server redis-cli reshard", args.redis, by_redis_cli, args)
+        for way in args.ways.split(","):
+            name, program, move = {"slots": ("dunlin MIGRATESLOTS", args.dunlin, at_once),
+                                   "cli": ("dunlin redis-cli reshard", args.dunlin, by_redis_cli),
+                                   "redis": ("redis-server redis-cli reshard", args.redis, by_redis_cli)}[way]
+            run(name, program, move, args)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ pub struct Hello {
     pub eof: bool,
     /// REPLCONF capa psync2
     pub psync2: bool,
+    /// REPLCONF capa slot-sets: it understands CLUSTER SYNCSLOTS OWNER.
+    pub slot_sets: bool,
     /// REPLCONF version: `0x00MMmmpp`; 0: it did not say.
     pub version: u32,
     /// REPLCONF rdb-only 1: it wants a snapshot and no log.

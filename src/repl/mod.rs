@@ -247,6 +247,12 @@ impl Replication {
         let follows = |p: &&Peer| p.replica.stage() == Stage::Online && p.replica.hello.lock().version > NO_SETSLOT;
         self.peers.read().iter().filter(follows).count()
     }
+    /// Whether all who get the log understand orders about many slots at once in it.
+    pub fn all_follow_slot_sets(&self) -> bool {
+        let peers = self.peers.read();
+        let mut online = peers.iter().filter(|p| p.replica.stage() == Stage::Online);
+        online.all(|p| p.replica.hello.lock().slot_sets)
+    }
     /// How many have the log up to `offset`; `file`: on disk.
     pub fn have(&self, offset: u64, file: bool) -> usize {
         let of = |r: &Replica| if file { r.acked_file.load(Acquire) } else { r.acked.load(Acquire) };

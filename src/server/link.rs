@@ -293,7 +293,7 @@ impl Following {
         if !address.is_empty() {
             tells.push(vec![b"REPLCONF", b"ip-address", &address]);
         }
-        tells.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+        tells.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"slot-sets"]);
         tells.push(vec![b"REPLCONF", b"version", REPLICA_VERSION.as_bytes()]);
         for tell in &tells {
             wire.send(tell).await?;

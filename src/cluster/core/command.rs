@@ -95,6 +95,13 @@ pub enum Command {
     },
     /// These slots were received as a whole, with everything in them: they belong to this node, under a new epoch.
     ClaimSlots(SlotSet),
+    /// These slots were moved as a whole to this node, another than this one, as it says itself or the primary of this replica.
+    PassSlots {
+        /// Which slots.
+        slots: SlotSet,
+        /// Their owner.
+        to: NodeId,
+    },
     /// These slots are this node's, and another may think that they are its own since the last epoch: this node's claim is
     /// made to outrank that.
     ReclaimSlots(SlotSet),
@@ -274,6 +281,7 @@ impl Core {
                 self.set_slot(slot, &action, keys)
             }
             Command::ClaimSlots(slots) => self.claim_slots(&slots),
+            Command::PassSlots { slots, to } => self.pass_slots(&slots, &to),
             Command::ReclaimSlots(slots) => self.reclaim_slots(&slots),
             Command::BumpEpoch => {
                 let word = if self.bump_epoch() { "BUMPED" } else { "STILL" };

@@ -153,12 +153,28 @@ impl Core {
         if self.migrating.contains_key(&slot) && keys.in_slot(slot) == 0 {
             self.migrating.remove(&slot);
         }
-        let my_primary = self.nodes.primary_of(ME);
-        let was_ours = self.nodes.owner(slot) == Some(my_primary);
+        let was_ours = self.nodes.owner(slot) == Some(self.nodes.primary_of(ME));
         self.release_slot(slot);
         self.assign_slot(slot, at);
-        let shard_is_empty = self.nodes[my_primary].slots.is_empty();
-        if was_ours && shard_is_empty && at != my_primary {
+        if was_ours {
+            self.left_slots(at);
+        }
+        let to_my_shard = at == ME || self.nodes[ME].primary == Some(at);
+        if to_my_shard && self.importing.remove(&slot).is_some() && at == ME {
+            // The others take the slot from its old owner only under a greater epoch.
+            if self.bump_epoch() {
+                self.log(Level::Notice, || format!("ConfigEpoch updated after importing slot {slot}"));
+            }
+            self.save_durably();
+            self.broadcast_pong(Audience::All);
+        }
+    }
+
+    /// Slots of this node's shard are another node's now: what follows if that were its last.
+    fn left_slots(&mut self, at: usize) {
+        let my_primary = self.nodes.primary_of(ME);
+        let (name, shard) = (self.named(at), self.nodes[at].shard_id);
+        if self.nodes[my_primary].slots.is_empty() && at != my_primary {
             if self.settings.allow_replica_migration && at != ME {
                 self.log(Level::Notice, || {
                     format!("Lost my last slot during slot migration. Reconfiguring myself as a replica of {name} in shard {shard}")
@@ -173,15 +189,31 @@ impl Core {
                 });
             }
         }
-        let to_my_shard = at == ME || self.nodes[ME].primary == Some(at);
-        if to_my_shard && self.importing.remove(&slot).is_some() && at == ME {
-            // The others take the slot from its old owner only under a greater epoch.
-            if self.bump_epoch() {
-                self.log(Level::Notice, || format!("ConfigEpoch updated after importing slot {slot}"));
-            }
-            self.save_durably();
-            self.broadcast_pong(Audience::All);
+    }
+
+    /// Slots that were moved as a whole are another node's from now on.
+    pub(super) fn pass_slots(&mut self, slots: &SlotSet, to: &NodeId) -> Result<Reply, Error> {
+        let at = self.nodes.find(to).filter(|&at| at != ME).ok_or_else(|| format!("ERR Unknown node {to}"))?;
+        if self.nodes[at].is_replica() {
+            return Err("ERR Target node is not a master".into());
         }
+        let (name, shard) = (self.named(at), self.nodes[at].shard_id);
+        self.log(Level::Notice, || format!("Assigning slots {slots} to node {name} in shard {shard}"));
+        let my_primary = self.nodes.primary_of(ME);
+        let mut were_ours = false;
+        for slot in slots.iter() {
+            self.importing.remove(&slot);
+            self.migrating.remove(&slot);
+            were_ours |= self.nodes.owner(slot) == Some(my_primary);
+            self.release_slot(slot);
+            self.assign_slot(slot, at);
+        }
+        if were_ours {
+            self.left_slots(at);
+        }
+        self.save();
+        self.todo.state = true;
+        Ok(Reply::Ok)
     }
 
     /// Slots that were received as a whole belong to this node from now on.

@@ -604,6 +604,25 @@ fn whole_slots_that_were_received_are_claimed() {
 }
 
 #[test]
+fn whole_slots_are_passed_on_by_who_hears_of_their_owner() {
+    let mut net = Net::cluster(3, 3);
+    let (a, b, replica, nobody) = (net.id(0), net.id(1), net.id(5), NodeId::parse(&[b'f'; 40]).unwrap());
+    let mut pass = |at: usize, slots: SlotSet, to: NodeId| {
+        let order = Command::PassSlots { slots, to };
+        let reply = net.cores[at].handle_command(net.now, order, &Data::default()).map_err(|e| e.into_owned());
+        let view = net.cores[at].view();
+        (reply, view.owner(3000).unwrap().id, view.owner(3001).unwrap().id, view.my_primary().id)
+    };
+    // A replica of the new owner goes on following it.
+    assert_eq!(pass(4, SlotSet::range(0, 5460), b), (Ok(Reply::Ok), b, b, b));
+    assert_eq!(pass(0, SlotSet::range(0, 1), nobody).0, Err(format!("ERR Unknown node {}", "f".repeat(40))));
+    assert_eq!(pass(0, SlotSet::range(0, 1), replica).0, Err("ERR Target node is not a master".to_owned()));
+    // Whose slots they were gives some of them, then the last.
+    assert_eq!(pass(0, SlotSet::range(0, 3000), b), (Ok(Reply::Ok), b, a, a));
+    assert_eq!(pass(0, SlotSet::range(0, 5460), b), (Ok(Reply::Ok), b, b, b));
+}
+
+#[test]
 fn a_forgotten_node_is_forgotten_by_everybody_and_stays_away() {
     let mut net = Net::cluster(3, 2);
     let gone = net.id(4);

@@ -62,6 +62,7 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             // Unknown ones are for other kinds of primary.
             hello.eof |= is(value, "eof");
             hello.psync2 |= is(value, "psync2");
+            hello.slot_sets |= is(value, "slot-sets");
         } else if is(option, "version") {
             hello.version = version(value).ok_or_else(|| {
                 Error::owned(format!("ERR Unrecognized version format: {}", String::from_utf8_lossy(value)))

@@ -380,16 +380,11 @@ fn is_theirs(server: &Server, transfer: &Transfer) -> bool {
 
 /// The target is the owner, which the bus has not told.
 fn concede(server: &'static Server, transfer: &Transfer) -> Result<(), Stopped> {
-    for slot in transfer.slots.iter() {
-        let action = core::SlotAction::Node(transfer.target.as_bytes().to_vec());
-        let command = core::Command::SetSlot { slot, action, timeout: Ok(0), from_primary: false };
-        if let Some(mut core) = server.cluster.core() {
-            // The keys are with the target, whatever is left of them here.
-            let _ = core.handle_command(clock::steady_ms(), command, &change::Counted::NOTHING);
-        }
+    // The keys are with the target, whatever is left of them here.
+    let pass = core::Command::PassSlots { slots: transfer.slots.clone(), to: transfer.target };
+    if let Err(e) = change::order(server, pass, &change::Counted::NOTHING) {
+        return Err(Stopped(format!("The slots are the target's, but: {}", String::from_utf8_lossy(e.text()))));
     }
-    events::carry_out(server);
-    server.cluster.ring();
     events::lose(server, transfer.slots.clone());
     Ok(())
 }

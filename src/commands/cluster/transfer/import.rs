@@ -98,8 +98,13 @@ fn words(words: &[&str]) -> Vec<Vec<u8>> {
 fn start_of(transfer: &Transfer) -> Vec<Vec<u8>> {
     let (source, name) = (transfer.source.as_str(), transfer.name.as_str());
     let mut order = words(&["CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", source, "NAME", name, "SLOTSRANGE"]);
-    order.extend(transfer.slots.ranges().iter().flat_map(|(a, b)| [a, b]).map(|n| n.to_string().into_bytes()));
+    order.extend(ranges_of(transfer));
     order
+}
+
+/// First and last slots.
+fn ranges_of(transfer: &Transfer) -> impl Iterator<Item = Vec<u8>> {
+    transfer.slots.ranges().iter().flat_map(|(a, b)| [a, b]).map(|n| n.to_string().into_bytes())
 }
 
 fn end_of(name: NodeId, success: bool) -> [Vec<Vec<u8>>; 1] {
@@ -125,6 +130,20 @@ pub fn finish(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if let Some(transfer) = cx.server.cluster.transfers.on_primary().iter().find(|t| t.name == name) {
         transfer.set(stage, "", clock::now_ms());
     }
+    cx.out.ok();
+    Ok(())
+}
+
+/// `CLUSTER SYNCSLOTS OWNER NODE id SLOTSRANGE first last ...`, from this replica's primary, which takes the slots. Many SETSLOT
+/// in its place kept the replica busy for longer than the primary waits.
+pub fn owner(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
+    let [node_word, node, range_word, ranges @ ..] = args else { return Err(Error::SYNTAX) };
+    let words = node_word.eq_ignore_ascii_case(b"node") && range_word.eq_ignore_ascii_case(b"slotsrange");
+    if !cx.session.primary || !words {
+        return Err(Error::SYNTAX);
+    }
+    let pass = core::Command::PassSlots { slots: parse_ranges(ranges)?, to: named(node)? };
+    order(cx.server, pass, &Counted::NOTHING)?;
     cx.out.ok();
     Ok(())
 }
@@ -209,8 +228,14 @@ pub fn take_over(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let (server, me) = (cx.server, view(cx)?.myself().id);
     check_owner(server, &transfer)?;
     if server.repl.follow_slots() > 0 {
-        let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
-        tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
+        if server.repl.all_follow_slot_sets() {
+            let mut order = words(&["CLUSTER", "SYNCSLOTS", "OWNER", "NODE", me.as_str(), "SLOTSRANGE"]);
+            order.extend(ranges_of(&transfer));
+            tell_replicas(server, &[order]);
+        } else {
+            let owned = |slot: u16| words(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", me.as_str()]);
+            tell_replicas(server, &transfer.slots.iter().map(owned).collect::<Vec<_>>());
+        }
     }
     after_replicas(cx, FAILOVER_MS, move |_| claim(server, &transfer))
 }

@@ -56,6 +56,7 @@ pub static SYNCSLOTS: Command = Command::new(
     ),
     |cx, args| match args[2] {
         word if word.eq_ignore_ascii_case(b"establish") => import::establish(cx, &args[3..]),
+        word if word.eq_ignore_ascii_case(b"owner") => import::owner(cx, &args[3..]),
         word if word.eq_ignore_ascii_case(b"finish") => import::finish(cx, &args[3..]),
         word if word.eq_ignore_ascii_case(b"settle") => import::settle(cx, &args[3..]),
         word if word.eq_ignore_ascii_case(b"failover") => import::take_over(cx, &args[3..]),
