@@ -65,6 +65,32 @@ fn the_page_is_text_or_openmetrics_as_the_scraper_asks() {
 }
 
 #[test]
+fn the_port_and_its_addresses_change_at_run_time_or_stay() {
+    let server = Server::start(&[]);
+    let (first, second) = (free_port(), free_port());
+    let mut conn = server.connect();
+    let is_open = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert_eq!(conn.run(&format!("CONFIG SET metrics-port {first}")).text(), "OK");
+    assert_eq!(get(first, "/healthz", "").0, 200);
+    assert_eq!(conn.run(&format!("CONFIG SET metrics-port {second} metrics-bind 127.0.0.1")).text(), "OK");
+    assert_eq!((get(second, "/healthz", "").0, is_open(first)), (200, false));
+    // The port of the server itself, and an address that is not there: nothing changes.
+    let why = |option| {
+        format!(
+            "ERR CONFIG SET failed (possibly related to argument '{option}') - Unable to listen on this port. Check server logs."
+        )
+    };
+    assert_eq!(conn.run(&format!("CONFIG SET metrics-port {}", server.port)).text(), why("metrics-port"));
+    assert_eq!(conn.run("CONFIG SET metrics-bind 192.0.2.1").text(), why("metrics-bind"));
+    assert_eq!((conn.config("metrics-port"), conn.config("metrics-bind")), (second.to_string(), "127.0.0.1".into()));
+    assert_eq!(get(second, "/healthz", "").0, 200);
+    assert_eq!(conn.run("CONFIG SET metrics-port 0").text(), "OK");
+    assert!(!is_open(second));
+    assert_eq!(conn.run(&format!("CONFIG SET metrics-port {second}")).text(), "OK");
+    assert_eq!(get(second, "/healthz", "").0, 200);
+}
+
+#[test]
 fn no_series_stands_twice_on_a_page() {
     let (server, port) = start(&["--appendonly", "yes", "--databases", "20"]);
     let mut conn = server.connect();

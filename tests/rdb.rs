@@ -173,6 +173,52 @@ fn a_spoilt_file_is_refused_with_its_name_and_place_and_left_alone() {
     }
 }
 
+/// Old versions could write them. The server once did not start from such a file.
+#[test]
+fn collections_without_elements_are_left_out_of_a_file_and_refused_as_payloads() {
+    const ZIPLIST: &[u8] = b"\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff";
+    const LISTPACK: &[u8] = b"\x07\x07\0\0\0\0\0\xff";
+    // Type, and what follows the key.
+    let empty: [(u8, &[u8]); 13] = [
+        (1, b"\0"),
+        (2, b"\0"),
+        (4, b"\0"),
+        (5, b"\0"),
+        (10, ZIPLIST),
+        (12, ZIPLIST),
+        (13, ZIPLIST),
+        (14, b"\0"),
+        (14, &[b"\x01", ZIPLIST].concat()),
+        (16, LISTPACK),
+        (17, LISTPACK),
+        (18, &[b"\x01\x02", LISTPACK].concat()),
+        (20, LISTPACK),
+    ];
+    let mut file = b"REDIS0011".to_vec();
+    for (n, (kind, body)) in empty.iter().enumerate() {
+        file.extend_from_slice(&[*kind, 1, b'a' + n as u8]);
+        file.extend_from_slice(body);
+    }
+    // A string, the end, and no checksum.
+    file.extend_from_slice(b"\0\x03key\x05value\xff\0\0\0\0\0\0\0\0");
+    let dir = TempDir::in_memory();
+    std::fs::write(dir.0.join("dump.rdb"), file).unwrap();
+    let port = free_port();
+    let mut command = dunlin();
+    command.current_dir(&dir.0).args(["--port", &port.to_string(), "--enable-debug-command", "yes"]);
+    let server = Server::spawn(command, port);
+    server.wait_for_log("rdbLoadObject skipping empty key: ");
+    server.wait_for_log("keys loaded: 1, keys expired: 0, empty keys skipped: 13.");
+    server.wait_for_log("Ready to accept connections");
+    let mut c = server.connect();
+    assert_eq!((c.run("KEYS *").texts(), c.run("GET key").text()), (vec!["key".to_owned()], "value".to_owned()));
+    c.run("DEBUG SET-SKIP-CHECKSUM-VALIDATION 1");
+    for (kind, body) in empty {
+        let payload = [&[kind], body, b"\x0b\0", &[1; 8]].concat();
+        assert_eq!(c.command(&[b"RESTORE", b"k", b"0", &payload]).text(), "ERR Bad data format", "{kind}");
+    }
+}
+
 #[test]
 fn save_points_and_orders_write_in_the_background() {
     let dir = TempDir::new();

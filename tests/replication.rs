@@ -478,6 +478,25 @@ fn a_snapshot_ends_when_no_replica_is_left_that_gets_it() {
     }
 }
 
+/// Its replies once went into the stream, where they are taken for the primary's writes.
+#[test]
+fn a_replica_that_causes_a_reply_is_disconnected() {
+    let primary = Node::start(Dunlin, &["--repl-diskless-sync", "yes"]);
+    let mut c = primary.conn();
+    assert_eq!(c.run("PSYNC ? offset").text(), "ERR value is not an integer or out of range");
+    primary.server.wait_for_log("asks for synchronization but with a wrong offset");
+    for (line, error) in [("PING", false), ("SET key value", true), ("XINFO HELP", false), ("NOSUCH", true)] {
+        let mut replica = primary.conn();
+        replica.send_raw(format!("SYNC\r\nREPLCONF ACK 0\r\n{line}\r\n").as_bytes());
+        if error {
+            primary.server.wait_for_log("== CRITICAL == This primary is sending an error to its replica");
+        }
+        primary.server.wait_for_log("Replica generated a reply to command");
+        c.until("the end", |c| c.info("connected_slaves") == "0" && c.info("rdb_bgsave_in_progress") == "0");
+    }
+    assert_eq!((c.run("EXISTS key").int(), c.run("PING").text()), (0, "PONG".into()));
+}
+
 #[test]
 fn writes_can_be_made_to_depend_on_replicas() {
     let primary = Node::start(Dunlin, &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);

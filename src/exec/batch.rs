@@ -91,6 +91,7 @@ impl Worker {
             && (!s.redirects || self.gate & bits::REPLICA == 0)
             && s.multi.is_none()
             && s.reply == ReplyMode::On
+            && s.replica.is_none()
             && !self.server.pause.is_set()
             && !self.server.registry.has_monitors()
             && (s.subscriptions() == 0 || out.resp3())

@@ -1,10 +1,10 @@
 //! What is refused because of the state of the server.
 
 use super::Worker;
-use crate::clients::Session;
+use crate::clients::{Close, Session, flags};
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
-use crate::resp::Error;
+use crate::resp::{Error, Mark, Out};
 use crate::spec::Flags;
 
 /// The last snapshot failed.
@@ -38,6 +38,14 @@ impl Worker {
         if self.denied {
             // A script keeps the locks.
             return Some(self.server.running.refusal());
+        }
+        // Replicas are not paused, so they are not to do what a pause is for.
+        if session.client.has(flags::REPLICA)
+            && [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE]
+                .into_iter()
+                .any(|flag| self.does(session, entry, flag))
+        {
+            return Some(Error::new("ERR Replica can't interact with the keyspace"));
         }
         if self.gate == 0 || session.internal {
             return None;
@@ -74,6 +82,29 @@ impl Worker {
             return Some(self.server.running.refusal());
         }
         None
+    }
+
+    /// The connection of a replica has executed something: there is no room in the stream for replies to it. Whoever causes one
+    /// is disconnected, without it.
+    pub(super) fn see_to_replica(&self, session: &mut Session, argv: &[&[u8]], mark: Mark, out: &mut Out) {
+        if !out.has_grown_since(mark) {
+            return;
+        }
+        let name = self.server.lookup.resolve(argv).map_or("<unknown>", |entry| entry.command.meta.name);
+        if let Some(text) = out.error_since(mark) {
+            let text = String::from_utf8_lossy(text);
+            tracing::warn!(
+                "== CRITICAL == This primary is sending an error to its replica: '{text}' after processing the command '{name}'"
+            );
+        }
+        let client = &session.client;
+        tracing::warn!(
+            "Replica generated a reply to command '{name}', disconnecting it: id={} addr={}",
+            client.id,
+            client.addr
+        );
+        out.truncate(mark);
+        session.close = Close::Now;
     }
 
     /// With EXEC: whether a queued command lacks the flag.

@@ -10,7 +10,7 @@ use super::route::{Route, Unsettled};
 use super::{Stop, Turn, Worker};
 use crate::acl::Context;
 use crate::base::coroutine;
-use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session};
+use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session, flags as client_flags};
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
 use crate::commands::server::monitor;
@@ -54,9 +54,13 @@ impl Worker {
     ) -> Stop {
         let mark = out.place();
         let skipped = session.reply;
+        let follows = session.client.has(client_flags::REPLICA);
         let stop = self.checked(session, turn, number, argv, now, out);
         if stop != Stop::No {
             return stop;
+        }
+        if follows {
+            self.see_to_replica(session, argv, mark, out);
         }
         session.prepared = None;
         if session.asking && session.multi.is_none() && !argv[0].eq_ignore_ascii_case(b"asking") {

@@ -89,6 +89,15 @@ impl Out {
     pub fn is_error_since(&self, mark: Mark) -> bool {
         self.buf.get(mark.0) == Some(&b'-')
     }
+    /// Whether anything was written since the mark.
+    pub fn has_grown_since(&self, mark: Mark) -> bool {
+        self.buf.len() > mark.0 || self.shared.len() > mark.1
+    }
+    /// The error reply that was written since the mark, without its first and last bytes, if it is one.
+    pub fn error_since(&self, mark: Mark) -> Option<&[u8]> {
+        let text = self.buf.get(mark.0..)?.strip_prefix(b"-")?;
+        text.split(|c| *c == b'\r').next()
+    }
     /// The pieces in order, for one gathering write; at most as many as `slices` has room for. Returns how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut n, mut from) = (0, 0);

@@ -61,7 +61,7 @@ impl Remote {
 }
 
 /// Ends listening at once, although the accept loop still holds the sockets.
-fn deafen(sockets: &mut Vec<std::net::TcpListener>) {
+pub(super) fn deafen(sockets: &mut Vec<std::net::TcpListener>) {
     for socket in sockets.drain(..) {
         // One that did not listen any more is no loss.
         let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Read);

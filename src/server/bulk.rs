@@ -212,8 +212,13 @@ async fn by_file(
     }
     drop(announced);
     // It is a good snapshot: a restart may begin with it.
-    if fs::rename(&path, save::path(server)).is_ok() {
-        file.keep = true;
+    let own = save::path(server);
+    match fs::rename(&path, &own) {
+        Ok(()) => file.keep = true,
+        Err(e) => tracing::warn!(
+            "Failed trying to rename the temp DB into {} in PRIMARY <-> REPLICA synchronization: {e}",
+            own.display()
+        ),
     }
     result
 }

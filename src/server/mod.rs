@@ -97,7 +97,8 @@ fn serve(server: &'static Server) -> Result<(), String> {
     // Unless the snapshot on disk says otherwise.
     server.repl.link.blank.store(server.repl.link.is_replica(), Release);
     let workers = worker::start_all(server, config.workers())?;
-    admin::start(server, workers.gates())?;
+    let metrics = admin::Port::new(server, workers.gates());
+    metrics.rebind()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,7 +107,7 @@ fn serve(server: &'static Server) -> Result<(), String> {
     local.block_on(&runtime, async {
         let acceptors = accept::Acceptors::new(server, workers.gates());
         let remote = Arc::new(acceptors.remote(&listeners));
-        install_hook(server, remote.clone());
+        install_hook(server, remote.clone(), metrics);
         server.on_shut_down(Box::new(move || remote.close()));
         acceptors.listen(listeners);
         signals::install(server)?;
@@ -183,10 +184,14 @@ fn set_locale(config: &Config) -> Result<(), String> {
 }
 
 /// What CONFIG SET changes outside of the table of options.
-fn install_hook(server: &'static Server, acceptors: Arc<accept::Remote>) {
+fn install_hook(server: &'static Server, acceptors: Arc<accept::Remote>, metrics: admin::Port) {
     server.config.on_change(Box::new(move |config, name| match name {
         "port" => acceptors.rebind().map_err(|_| "Unable to listen on this port. Check server logs.".to_owned()),
         "bind" => acceptors.rebind().map_err(|_| "Failed to bind to specified addresses.".to_owned()),
+        "metrics-port" | "metrics-bind" => metrics.rebind().map_err(|e| {
+            tracing::warn!("{e}");
+            "Unable to listen on this port. Check server logs.".to_owned()
+        }),
         "maxclients" => accept::check_open_files(config),
         "jemalloc-bg-thread" => {
             alloc::set_background(config.jemalloc_bg_thread());

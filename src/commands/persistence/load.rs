@@ -115,9 +115,10 @@ pub fn at_start(server: &'static Server) -> Result<(), String> {
     let loaded = into(server, (server.keyspace, &server.metrics), file, how).map_err(|e| failed(&e))?;
     let seconds = (clock::mono_ns() - start) as f64 / 1e9;
     tracing::info!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}. DB loaded from disk: {seconds:.3} seconds",
+        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}. DB loaded from disk: {seconds:.3} seconds",
         loaded.keys,
-        loaded.expired
+        loaded.expired,
+        loaded.empty
     );
     server.snapshots.saved_changes.store(server.dirty(), Release);
     resume_history(server, &loaded);

@@ -171,7 +171,10 @@ fn psync(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         tracing::info!("PRIMARY MODE enabled (failover request from '{}')", cx.session.client.addr);
     }
     ready(cx)?;
-    let offset = options::int(args[2])?;
+    let offset = options::int(args[2]).inspect_err(|_| {
+        let replica = &cx.session.client.addr;
+        tracing::warn!("Replica {replica} asks for synchronization but with a wrong offset");
+    })?;
     if let Some(reader) = server.repl.resume(&id, offset) {
         enlist(cx, Stage::Online);
         server.repl.counters.partial.fetch_add(1, Relaxed);

@@ -25,9 +25,9 @@ rows! {
     /// The percentiles of latency that INFO shows.
     "latency-tracking-info-percentiles": Percentiles, = "50 99 99.9", MUTABLE;
     /// The port on which /metrics, /healthz, /readyz and /version are served by HTTP; 0 for none.
-    "metrics-port": Int(0, 65_535), = "0", IMMUTABLE, metrics_port -> u16;
+    "metrics-port": Int(0, 65_535), = "0", MUTABLE, metrics_port -> u16;
     /// The addresses for it, in the form of bind.
-    "metrics-bind": Text(any_text), = "127.0.0.1 -::1", IMMUTABLE, metrics_bind -> Vec<u8>;
+    "metrics-bind": Text(any_text), = "127.0.0.1 -::1", MUTABLE, metrics_bind -> Vec<u8>;
     /// 'user:password' that a scraper has to give (HTTP basic authentication) for /metrics and /version; empty for none.
     "metrics-auth": Text(user_and_password), = "", MUTABLE | SENSITIVE | OMIT_EMPTY, metrics_auth -> Vec<u8>;
 }

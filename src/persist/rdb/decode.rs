@@ -17,6 +17,8 @@ use crate::types::{Hash, Limits, List, Set, ZSet, lzf};
 pub enum BadPayload {
     /// They contradict themselves.
     Malformed,
+    /// They are a collection without elements, which is no value.
+    Empty,
     /// They end too early.
     Short,
     /// They are of a type that this version does not know.
@@ -85,13 +87,13 @@ impl<'a> Reader<'a> {
             Length::Special(_) => Err(BadPayload::Malformed),
         }
     }
-    /// A number of elements, each of which takes at least `bytes` bytes of what is left.
+    /// A number of elements, at least one, each of which takes at least `bytes` bytes of what is left.
     fn count(&mut self, bytes: usize) -> Result<usize> {
-        let n = self.plain_len()?;
-        if n == 0 || n > (self.rest.len() / bytes) as u64 {
-            return Err(BadPayload::Malformed);
+        match self.plain_len()? {
+            0 => Err(BadPayload::Empty),
+            n if n > (self.rest.len() / bytes) as u64 => Err(BadPayload::Malformed),
+            n => Ok(n as usize),
         }
-        Ok(n as usize)
     }
     /// A string.
     pub fn string(&mut self) -> Result<Vec<u8>> {
@@ -175,7 +177,7 @@ pub fn read_value(what: u8, r: &mut Reader<'_>, limits: &Limits, now: i64) -> Re
                     return Err(BadPayload::Malformed);
                 }
             }
-            Value::Set(Box::new(set.ok_or(BadPayload::Malformed)?))
+            Value::Set(Box::new(set.ok_or(BadPayload::Empty)?))
         }
         kind::SET_INTSET => Value::Set(Box::new(Set::from_intset(Intset::from_bytes(&r.string()?)?, limits))),
         kind::SET_LISTPACK => Value::Set(Box::new(Set::from_listpack(Listpack::from_bytes(&r.string()?)?, limits)?)),
@@ -305,7 +307,7 @@ pub fn read_value(what: u8, r: &mut Reader<'_>, limits: &Limits, now: i64) -> Re
         Value::Hash(h) => h.is_empty(),
         Value::String(_) | Value::Raw(_) | Value::Stream(_) => false,
     };
-    if empty { Err(BadPayload::Malformed) } else { Ok(value) }
+    if empty { Err(BadPayload::Empty) } else { Ok(value) }
 }
 
 /// A hash of fields and values in turn.

@@ -65,6 +65,8 @@ pub struct Loaded {
     pub expired: u64,
     /// Which those were, with their database, if that was asked for.
     pub expired_keys: Vec<(usize, Vec<u8>)>,
+    /// Keys of collections without elements, as old versions could write: they are left out.
+    pub empty: u64,
     /// Auxiliary fields.
     pub aux: Vec<(String, String)>,
     /// The source of function libraries.
@@ -181,7 +183,7 @@ impl<R: Read> Source<R> {
                     return Ok(value);
                 }
                 Err(BadPayload::Short) => self.fill()?,
-                Err(BadPayload::Malformed) => return Err(self.bad("Malformed data")),
+                Err(BadPayload::Malformed | BadPayload::Empty) => return Err(self.bad("Malformed data")),
                 Err(BadPayload::UnknownType(t)) => {
                     return Err(self.bad(format!("Can't load a value of type {t} ({})", type_name(t))));
                 }
@@ -194,21 +196,39 @@ impl<R: Read> Source<R> {
     }
 }
 
+/// What all threads have done.
+#[derive(Default)]
+struct Done {
+    keys: AtomicU64,
+    empty: AtomicU64,
+}
+
+impl Done {
+    /// A key has a collection without elements. The log names the first ten.
+    fn skip(&self, from_key: &[u8]) {
+        if self.empty.fetch_add(1, AcqRel) < 10
+            && let Ok(key) = Reader::new(from_key).string()
+        {
+            tracing::info!("rdbLoadObject skipping empty key: {}", String::from_utf8_lossy(&key));
+        }
+    }
+}
+
 /// Loads a file. `stats` gives each thread its counters; there are as many threads beside the calling one.
 pub fn load(reader: impl Read, how: Load<'_>, stats: &[&'static ThreadStats]) -> Result<Loaded, LoadError> {
     let (to, from) = sync_channel::<Batch>(stats.len() * 4);
     let from = Mutex::new(from);
     let failure: Mutex<Option<LoadError>> = Mutex::new(None);
     let failed = AtomicBool::new(false);
-    let keys = AtomicU64::new(0);
+    let done = Done::default();
     let fail = |e: LoadError| {
         failure.lock().get_or_insert(e);
         failed.store(true, Release);
     };
     let result = std::thread::scope(|s| {
         for stats in stats {
-            let (from, keys, failed, fail) = (&from, &keys, &failed, &fail);
-            s.spawn(move || insert_all(how, stats, from, keys, failed, fail));
+            let (from, done, failed, fail) = (&from, &done, &failed, &fail);
+            s.spawn(move || insert_all(how, stats, from, done, failed, fail));
         }
         let send = |batch: Batch| {
             if failed.load(Acquire) {
@@ -224,7 +244,7 @@ pub fn load(reader: impl Read, how: Load<'_>, stats: &[&'static ThreadStats]) ->
         return Err(e);
     }
     let mut loaded = result?;
-    loaded.keys = keys.into_inner();
+    (loaded.keys, loaded.empty) = (done.keys.into_inner(), done.empty.into_inner());
     Ok(loaded)
 }
 
@@ -331,7 +351,7 @@ fn insert_all(
     how: Load<'_>,
     stats: &'static ThreadStats,
     from: &Mutex<Receiver<Batch>>,
-    keys: &AtomicU64,
+    done: &Done,
     failed: &AtomicBool,
     fail: &impl Fn(LoadError),
 ) {
@@ -360,6 +380,10 @@ fn insert_all(
             let at = batch.offset + record.start as u64;
             let (entry, key) = match decoded {
                 Ok(decoded) => decoded,
+                Err(BadPayload::Empty) => {
+                    done.skip(&batch.bytes[record.start + 1..record.end]);
+                    continue;
+                }
                 Err(BadPayload::UnknownType(t)) => {
                     fail(LoadError::Bad(at, format!("Can't load a value of type {t} ({})", type_name(t))));
                     break;
@@ -390,5 +414,5 @@ fn insert_all(
             }
         }
     }
-    keys.fetch_add(inserted, AcqRel);
+    done.keys.fetch_add(inserted, AcqRel);
 }

@@ -29,14 +29,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use self::cluster::HotSlots;
+use super::accept::deafen;
 use super::listen;
 use super::worker::Gate;
 use crate::base::clock;
@@ -65,39 +69,82 @@ struct Admin {
     room: Arc<Semaphore>,
 }
 
-/// Opens the port, and serves it on a thread of its own. Nothing where `metrics-port` is 0.
-pub fn start(server: &'static Server, gates: Arc<[Gate]>) -> Result<(), String> {
-    let config = server.config;
-    let text = String::from_utf8_lossy(&config.metrics_bind()).into_owned();
-    let addresses = text.split_whitespace().map(str::to_owned).collect();
-    let listeners = listen::bind_addresses(config, addresses, config.metrics_port())?;
-    if listeners.is_empty() {
-        return Ok(());
+/// Where monitoring is served, which CONFIG SET changes.
+pub struct Port {
+    server: &'static Server,
+    gates: Arc<[Gate]>,
+    state: Mutex<Open>,
+}
+
+/// The sockets in use, and the way to replace them at the thread that serves them, once there is one.
+#[derive(Default)]
+struct Open {
+    sockets: Vec<std::net::TcpListener>,
+    orders: Option<UnboundedSender<Vec<std::net::TcpListener>>>,
+}
+
+impl Port {
+    /// Nothing is open yet.
+    pub fn new(server: &'static Server, gates: Arc<[Gate]>) -> Port {
+        Port { server, gates, state: Mutex::default() }
     }
+    /// Closes what is open, and opens what `metrics-port` and `metrics-bind` ask for now: nothing where the port is 0. Requests
+    /// under way are answered. After a failure nothing is open until the next call: CONFIG SET puts the options back and
+    /// calls again.
+    pub fn rebind(&self) -> Result<(), String> {
+        let config = self.server.config;
+        let text = String::from_utf8_lossy(&config.metrics_bind()).into_owned();
+        let addresses = text.split_whitespace().map(str::to_owned).collect();
+        let mut state = self.state.lock();
+        deafen(&mut state.sockets);
+        let listeners = listen::bind_addresses(config, addresses, config.metrics_port())?;
+        if listeners.is_empty() && state.orders.is_none() {
+            return Ok(());
+        }
+        let orders = match state.orders.take() {
+            Some(orders) => orders,
+            None => start(self.server, self.gates.clone())?,
+        };
+        state.sockets = listeners.iter().filter_map(|l| l.try_clone().ok()).collect();
+        let sent = orders.send(listeners);
+        state.orders = Some(orders);
+        if config.metrics_port() != 0 {
+            tracing::info!("Serving metrics on port {}", config.metrics_port());
+        }
+        sent.map_err(|_| "the thread for metrics has ended".to_owned())
+    }
+}
+
+/// Starts the thread. It serves the sockets that it is sent last.
+fn start(server: &'static Server, gates: Arc<[Gate]>) -> Result<UnboundedSender<Vec<std::net::TcpListener>>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("Can't make the runtime for metrics: {e}"))?;
+    let (orders, mut from) = unbounded_channel::<Vec<std::net::TcpListener>>();
     std::thread::Builder::new()
         .name("metrics".to_owned())
         .spawn(move || {
             let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
             let admin = Rc::new(Admin { server, gates, pages: RefCell::default(), hot: RefCell::default(), room });
             tokio::task::LocalSet::new().block_on(&runtime, async {
-                for listener in listeners {
-                    match TcpListener::from_std(listener) {
-                        Ok(listener) => {
-                            tokio::task::spawn_local(accept(admin.clone(), listener));
+                let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+                tokio::task::spawn_local(async move {
+                    while let Some(listeners) = from.recv().await {
+                        tasks.drain(..).for_each(|task| task.abort());
+                        for listener in listeners {
+                            match TcpListener::from_std(listener) {
+                                Ok(listener) => tasks.push(tokio::task::spawn_local(accept(admin.clone(), listener))),
+                                Err(e) => tracing::error!("Can't serve metrics: {e}"),
+                            }
                         }
-                        Err(e) => tracing::error!("Can't serve metrics: {e}"),
                     }
-                }
+                });
                 server.stopped().await;
             });
         })
         .map_err(|e| format!("Can't start the thread for metrics: {e}"))?;
-    tracing::info!("Serving metrics on port {}", config.metrics_port());
-    Ok(())
+    Ok(orders)
 }
 
 async fn accept(admin: Rc<Admin>, listener: TcpListener) {
