@@ -321,24 +321,21 @@ fn what_is_written_after_a_key_under_way_was_deleted_stays() {
         conn.run(line)
     };
     wait("the copy", || there(&format!("EXISTS {key}")).int() == 1);
-    let mut conn = source.server.connect();
+    // A transaction that was queued while the key was here.
+    let (mut conn, mut queued) = (source.server.connect(), source.server.connect());
+    queued.run("MULTI");
+    assert_eq!(queued.run(&format!("SET {key} new")).text(), "QUEUED");
     assert_eq!(conn.run(&format!("DEL {key}")).int(), 1);
     assert!(conn.run(&format!("GET {other}")).text().starts_with("ASK"), "one that was never here");
     // Where a client is sent to, in a transaction and outside: nowhere yet.
     let written = Arc::new(AtomicU64::new(0));
-    let writers: Vec<_> = [false, true]
+    let writers: Vec<_> = [(source.server.connect(), false), (queued, true)]
         .into_iter()
-        .map(|in_multi| {
-            let (mut conn, set, written) = (source.server.connect(), format!("SET {key} new"), written.clone());
+        .map(|(mut conn, in_multi)| {
+            let (set, written) = (format!("SET {key} new"), written.clone());
             let target = target.port();
             std::thread::spawn(move || {
-                let reply = if in_multi {
-                    conn.run("MULTI");
-                    conn.run(&set);
-                    conn.run("EXEC").text()
-                } else {
-                    conn.run(&set).text()
-                };
+                let reply = if in_multi { conn.run("EXEC").text() } else { conn.run(&set).text() };
                 assert!(reply.starts_with("ASK"), "{reply}");
                 let mut there = Conn::open(target);
                 there.run("ASKING");
