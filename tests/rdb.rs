@@ -220,6 +220,27 @@ fn collections_without_elements_are_left_out_of_a_file_and_refused_as_payloads()
 }
 
 #[test]
+fn a_directory_that_takes_no_snapshot_is_said_at_the_start() {
+    // Not even root can write there.
+    let start = |args: &[&str]| {
+        let mut command = dunlin();
+        command.args(["--port", &free_port().to_string(), "--dir", "/proc"]).args(args);
+        command
+    };
+    for args in [&["--save", "3600 1"][..], &["--appendonly", "yes"]] {
+        let output = start(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("/proc") || text.contains("append-only dir"), "{text}");
+    }
+    // Without save points nothing has to be written.
+    let port = free_port();
+    let mut command = dunlin();
+    command.args(["--port", &port.to_string(), "--dir", "/proc", "--save", ""]);
+    assert_eq!(Server::run(command, port).connect().run("PING").text(), "PONG");
+}
+
+#[test]
 fn save_points_and_orders_write_in_the_background() {
     let dir = TempDir::new();
     let server = start_in(&dir.0, dunlin(), &["--save", "1 5"]);

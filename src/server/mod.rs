@@ -149,6 +149,7 @@ async fn load_data(server: &'static Server) -> Result<(), String> {
             }
             aof::open_at_start(server)
         } else {
+            save::check_directory(server)?;
             load::at_start(server)
         }
     })

@@ -170,6 +170,23 @@ pub fn path(server: &Server) -> PathBuf {
     os::path(server.config.dbfilename())
 }
 
+/// Whether snapshots can be written where save points would write them, tried before clients are served: else the first that
+/// fails would stop all writes, an hour later.
+pub fn check_directory(server: &Server) -> Result<(), String> {
+    if server.config.save_points().is_empty() {
+        return Ok(());
+    }
+    let file = temporary();
+    let tried = File::create(&file).and_then(|_| std::fs::remove_file(&file));
+    tried.map_err(|e| {
+        let dir = std::env::current_dir().unwrap_or_default();
+        format!(
+            "Can't write into the data directory {}, where snapshots go (save \"\" does without them): {e}",
+            dir.display()
+        )
+    })
+}
+
 /// Makes what a directory says lasting.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
