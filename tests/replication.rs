@@ -61,6 +61,29 @@ fn dunlin_follows_dunlin_over_a_link_that_breaks() {
 }
 
 #[test]
+fn killed_replicas_and_restarted_primaries_come_back_to_equal_data() {
+    for (of, by) in [(Dunlin, Redis), (Redis, Dunlin), (Dunlin, Dunlin)] {
+        let saves = ["--save", "3600 1"];
+        let (mut primary, mut replica) = (Node::start(of, &saves), Node::start(by, &[]));
+        let address = format!("127.0.0.1 {}", primary.port());
+        replica.follow(primary.port());
+        let writers = Writers::start(primary.port(), 2);
+        writers.more(10_000);
+        replica = replica.restart(by, "KILL", &["--replicaof", &address]);
+        writers.more(10_000);
+        writers.stop();
+        wait("the link", || replica.info("master_link_status") == "up");
+        assert_in_step(&primary, &replica, &format!("{by:?} killed, which follows {of:?}"));
+        primary = primary.restart(of, "TERM", &saves);
+        let writers = Writers::start(primary.port(), 2);
+        writers.more(10_000);
+        writers.stop();
+        wait("the link", || replica.info("master_link_status") == "up");
+        assert_in_step(&primary, &replica, &format!("{of:?} restarted, which {by:?} follows"));
+    }
+}
+
+#[test]
 fn a_chain_of_replicas_passes_the_stream_on_byte_for_byte() {
     let nodes = [Node::start(Dunlin, &[]), Node::start(Dunlin, &[]), Node::start(Redis, &[]), Node::start(Dunlin, &[])];
     for pair in nodes.windows(2) {

@@ -34,12 +34,22 @@ impl Node {
     }
     pub fn start_on(kind: Kind, port: u16, args: &[&str]) -> Node {
         let dir = TempDir::in_memory();
+        Node { server: Server::run(Node::command(kind, port, &dir, args), port), _dir: dir }
+    }
+    fn command(kind: Kind, port: u16, dir: &TempDir, args: &[&str]) -> Command {
         let mut command = if kind == Dunlin { dunlin() } else { peer() };
         let own = port.to_string();
         let mut all = vec!["--port", &own, "--save", "", "--enable-debug-command", "yes"];
         all.extend(["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"]);
         command.current_dir(&dir.0).args(all).args(args);
-        Node { server: Server::run(command, port), _dir: dir }
+        command
+    }
+    /// Ends it with a signal, and starts it again in its directory.
+    pub fn restart(self, kind: Kind, signal: &str, args: &[&str]) -> Node {
+        let port = self.port();
+        self.server.signal(signal);
+        self.server.wait();
+        Node { server: Server::run(Node::command(kind, port, &self._dir, args), port), _dir: self._dir }
     }
     pub fn port(&self) -> u16 {
         self.server.port
