@@ -3,7 +3,8 @@
 //! Equal bytes always do. The exceptions, each for a reason:
 //! - Sets, hashes and key listings have no order: they are compared sorted.
 //! - Random picks are compared by their number; the grammar asks for none that changes data.
-//! - Times to live are compared with a tolerance of two seconds.
+//! - Times to live are compared with a tolerance of two seconds, and of the time between the two servers' executions where the
+//!   machine stood still for longer.
 //! - Redis 7.0 lacks some options, and what it answers in their place is in [`is_newer`].
 //! - SORT reads an element up to its first NUL byte in Redis, and in full here.
 //! - Redis 7.0 prints doubles with 17 digits where Valkey prints the shortest form: they are compared as numbers.
@@ -21,8 +22,8 @@ const RANDOM: &[&str] = &["srandmember", "hrandfield", "zrandmember", "randomkey
 /// Commands whose reply is a time.
 const TIMES: &[&str] = &["ttl", "pttl", "expiretime", "pexpiretime"];
 
-/// Why the replies differ; nothing if they do not.
-pub fn differ(command: &[Vec<u8>], ours: &Value, theirs: &Value) -> Option<&'static str> {
+/// Why the replies differ; nothing if they do not. The servers executed what came so far at most `apart` ms after one another.
+pub fn differ(command: &[Vec<u8>], ours: &Value, theirs: &Value, apart: i64) -> Option<&'static str> {
     let name = String::from_utf8_lossy(&command[0]).to_ascii_lowercase();
     if name == "exec" {
         // What the transaction held is not known here; its members were compared as QUEUED. Order within is kept.
@@ -58,7 +59,7 @@ pub fn differ(command: &[Vec<u8>], ours: &Value, theirs: &Value) -> Option<&'sta
     if TIMES.contains(&name.as_str())
         && let (Value::Int(a), Value::Int(b)) = (ours, theirs)
     {
-        let tolerance = if name.starts_with('p') { 2000 } else { 2 };
+        let tolerance = if name.starts_with('p') { 2000 + 2 * apart } else { 2 + 2 * apart / 1000 };
         return ((a - b).abs() > tolerance || (*a < 0) != (*b < 0)).then_some("the times differ");
     }
     if is_newer(&name, ours) {

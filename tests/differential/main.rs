@@ -117,6 +117,8 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
         assert_eq!(conn.command(&[b"SCRIPT", b"LOAD", CALL]).text().as_bytes(), CALL_SHA);
     }
     let mut done = 0;
+    // The two servers executed a command at most so many ms apart: the longest batch so far.
+    let mut apart = 0;
     let mut sent: Vec<Vec<Vec<u8>>> = Vec::new();
     let context = std::env::var("DUNLIN_CONTEXT").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
     while done < ROUND {
@@ -127,6 +129,7 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
             .zip(&scripted)
             .map(|(c, s)| if *s { through_a_script(c, &mut rng) } else { c.clone() })
             .collect();
+        let start = clock::mono_ns();
         for conn in [&mut ours, &mut theirs] {
             for command in &whole {
                 conn.send(&command.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -135,6 +138,7 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
         sent.extend(whole.iter().cloned());
         for (n, command) in batch.iter().enumerate() {
             let (mut a, b) = (ours.read(), theirs.read());
+            apart = apart.max(ms_since(start));
             if scripted[n]
                 && let Value::Error(text) = &mut a
             {
@@ -143,7 +147,7 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
             if scripted[n] && is_beyond_comparison(&a, &b) {
                 continue;
             }
-            if let Some(why) = compare::differ(command, &a, &b) {
+            if let Some(why) = compare::differ(command, &a, &b, apart) {
                 panic!(
                     "{why}\n  command: {}\n  dunlin: {a:?}\n  redis:  {b:?}\n  before: {}\nDUNLIN_SEED={seed}, command {}",
                     show(&whole[n]),
@@ -160,7 +164,11 @@ fn round(grammar: &Grammar, seed: u64, dunlin: u16, redis: u16) {
         }
         done += batch.len();
     }
-    compare_data(&mut ours, &mut theirs, seed);
+    compare_data(&mut ours, &mut theirs, seed, apart);
+}
+
+fn ms_since(start_ns: u64) -> i64 {
+    ((clock::mono_ns() - start_ns) / 1_000_000) as i64
 }
 
 const LIBRARY: &[u8] = b"#!lua name=lib
@@ -263,8 +271,8 @@ fn names(conn: &mut Conn) -> Vec<Vec<u8>> {
     names
 }
 
-/// Every key of both servers holds the same.
-fn compare_data(ours: &mut Conn, theirs: &mut Conn, seed: u64) {
+/// Every key of both servers holds the same. They executed commands at most `apart` ms after one another.
+fn compare_data(ours: &mut Conn, theirs: &mut Conn, seed: u64, apart: i64) {
     for db in ["0", "1"] {
         for conn in [&mut *ours, &mut *theirs] {
             conn.run("DISCARD");
@@ -292,8 +300,9 @@ fn compare_data(ours: &mut Conn, theirs: &mut Conn, seed: u64) {
             };
             for command in [read, vec![b"PTTL".to_vec(), key.clone()]] {
                 let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                let start = clock::mono_ns();
                 let (a, b) = (ours.command(&words), theirs.command(&words));
-                if let Some(why) = compare::differ(&command, &a, &b) {
+                if let Some(why) = compare::differ(&command, &a, &b, apart.max(ms_since(start))) {
                     panic!("{why}: {}\n  dunlin: {a:?}\n  redis:  {b:?}\nDUNLIN_SEED={seed}", show(&command));
                 }
             }
