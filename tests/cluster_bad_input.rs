@@ -6,18 +6,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
-use support::cluster::{Node, OPTIONS, agree, cli, picture, wait};
+use support::cluster::{Node, OPTIONS, agree, cli, picture, three, wait};
 use support::{PATIENCE, Server, TempDir, dunlin, free_port};
 
 const BUS: u16 = 10_000;
-
-fn three() -> Vec<Node> {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
-    nodes
-}
 
 /// The beginning of a packet: signature, length, version, port, type, count.
 fn head(signature: &[u8; 4], length: u32, version: u16, kind: u16, count: u16) -> Vec<u8> {

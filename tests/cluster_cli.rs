@@ -5,16 +5,8 @@ mod support;
 use std::process::Command;
 
 use dunlin::base::slot::key_slot;
-use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, try_cli, wait};
+use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, three, try_cli, wait};
 use support::{Server, TempDir};
-
-fn trio() -> Vec<Node> {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
-    nodes
-}
 
 fn keys(nodes: &[Node]) -> i64 {
     nodes.iter().map(|n| n.server.connect().run("DBSIZE").int()).sum()
@@ -23,7 +15,7 @@ fn keys(nodes: &[Node]) -> i64 {
 /// import: from a server that is no node of a cluster, Dunlin or Redis; with copies, and over what is there.
 #[test]
 fn redis_cli_imports_the_keys_of_a_server_outside() {
-    let nodes = trio();
+    let nodes = three();
     for source in [Server::start(&[]), Server::redis()] {
         let mut c = source.connect();
         c.run("DEBUG POPULATE 500 plain 20");
@@ -56,7 +48,7 @@ fn redis_cli_imports_the_keys_of_a_server_outside() {
 /// backup: a snapshot of each primary, which a server loads, and the cluster's form.
 #[test]
 fn redis_cli_makes_a_backup_that_servers_start_from() {
-    let nodes = trio();
+    let nodes = three();
     let load = Load::start(nodes[0].port());
     load.more(3000);
     load.end(nodes[0].port());
@@ -104,7 +96,7 @@ fn redis_cli_gives_slots_to_nodes_that_have_met() {
 /// nodes, a slot that two nodes believe to be theirs, a slot open to a node that is gone, a dead primary.
 #[test]
 fn redis_cli_mends_other_kinds_of_damage() {
-    let nodes = trio();
+    let nodes = three();
     let at: Vec<String> = nodes.iter().map(Node::at).collect();
     let all: Vec<&Node> = nodes.iter().collect();
     let slot = key_slot(b"{a}");
@@ -147,7 +139,7 @@ fn redis_cli_mends_other_kinds_of_damage() {
 
 #[test]
 fn redis_cli_gives_the_slots_of_a_dead_primary_to_others() {
-    let mut nodes = trio();
+    let mut nodes = three();
     let dead = nodes.pop().unwrap();
     dead.server.signal("KILL");
     wait("its death is known", || nodes.iter().all(|n| n.run("CLUSTER NODES").contains("fail")));

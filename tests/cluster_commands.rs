@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use dunlin::base::slot::key_slot;
-use support::cluster::{Node, agree, cli, wait};
+use support::cluster::{Node, agree, cli, three, wait};
 use support::{Conn, Value};
 
 fn single() -> Node {
@@ -161,10 +161,7 @@ fn flushslot_empties_one_slot_here_and_on_replicas() {
 
 #[test]
 fn clusterscan_returns_every_key_of_a_cluster_that_changes() {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
+    let nodes = three();
     let mut conns: Vec<Conn> = nodes.iter().map(|n| n.server.connect()).collect();
     // Some command, wherever it leads.
     let mut ask = |line: &str| loop {
@@ -279,10 +276,7 @@ fn keys_that_are_loaded_for_unassigned_slots_bring_their_slots_with_them() {
 /// ASK and TRYAGAIN came with EXEC only; ASKING ended with MULTI; and one key in two commands was taken for two keys.
 #[test]
 fn a_transaction_hears_of_keys_on_the_move_when_they_are_queued() {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
+    let nodes = three();
     let (source, target) = (&nodes[0], &nodes[1]);
     let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
     let slot = key_slot(tag.as_bytes());

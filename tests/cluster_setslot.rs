@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
-use support::cluster::{Node, agree, cli, picture, replicas_are_linked, wait};
+use support::cluster::{Node, agree, cli, picture, replicas_are_linked, three, wait};
 
 /// Primaries first, each with a replica.
 fn cluster(primaries: usize) -> Vec<Node> {
@@ -150,10 +150,7 @@ fn a_setting_holds_for_the_next_setslot() {
 /// anything: a reshard on a slow disk made nodes silent, and CLUSTERDOWN ended it.
 #[test]
 fn a_node_that_gets_orders_without_a_pause_says_what_it_has_to_say() {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
+    let nodes = three();
     let (busy, other) = (&nodes[0], &nodes[1]);
     let (stop, orders) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {

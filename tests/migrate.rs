@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 
 use dunlin::base::slot::key_slot;
-use support::cluster::{Node, agree, cli, wait};
+use support::cluster::{three, wait};
 use support::{Conn, Server, TempDir, free_port};
 
 /// A key of each type, and one that expires.
@@ -301,10 +301,7 @@ fn slow_answers(target: u16) -> (u16, std::sync::mpsc::Sender<()>) {
 /// copy there: that took the new value, which had been acknowledged.
 #[test]
 fn what_is_written_after_a_key_under_way_was_deleted_stays() {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
+    let nodes = three();
     let (source, target) = (&nodes[0], &nodes[1]);
     let tag = (0..).map(|n| format!("t{n}")).find(|tag| key_slot(tag.as_bytes()) < 5000).unwrap();
     let slot = key_slot(tag.as_bytes());

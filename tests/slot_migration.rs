@@ -5,16 +5,7 @@ mod support;
 use dunlin::base::clock;
 use dunlin::base::slot::key_slot;
 use support::Conn;
-use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, wait};
-
-/// Three primaries.
-fn three() -> Vec<Node> {
-    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
-    agree(&nodes.iter().collect::<Vec<_>>());
-    nodes
-}
+use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, three, wait};
 
 /// The newest migration that a node tells of, as names and values.
 fn newest(node: &Node) -> Vec<(String, String)> {

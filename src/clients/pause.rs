@@ -47,6 +47,12 @@ struct HeldSlots {
 }
 
 impl Slots {
+    /// The number of the new hold.
+    fn add(&mut self, ranges: Vec<(u16, u16)>, until: i64) -> u64 {
+        self.numbers += 1;
+        self.held.push(HeldSlots { number: self.numbers, ranges, until });
+        self.numbers
+    }
     fn of(&self, slot: u16) -> impl Iterator<Item = &HeldSlots> {
         self.held.iter().filter(move |h| h.ranges.iter().any(|&(first, last)| (first..=last).contains(&slot)))
     }
@@ -95,23 +101,14 @@ impl Pause {
     }
     /// Holds back writes to these ranges of slots, both ends included, until then (Unix ms) at most.
     pub fn hold<'a>(&'a self, registry: &'a Registry, ranges: Vec<(u16, u16)>, until: i64) -> SlotPause<'a> {
-        let number = self.change_slots(|slots| {
-            slots.numbers += 1;
-            slots.held.push(HeldSlots { number: slots.numbers, ranges, until });
-            slots.numbers
-        });
+        let number = self.change_slots(|slots| slots.add(ranges, until));
         SlotPause { pause: self, registry, number }
     }
     /// Holds back writes to these slots, if nobody else does so.
     pub fn try_hold<'a>(&'a self, registry: &'a Registry, of: &[u16], until: i64) -> Option<SlotPause<'a>> {
         let number = self.change_slots(|slots| {
-            if of.iter().any(|&slot| slots.of(slot).next().is_some()) {
-                return None;
-            }
-            slots.numbers += 1;
-            let ranges = of.iter().map(|&slot| (slot, slot)).collect();
-            slots.held.push(HeldSlots { number: slots.numbers, ranges, until });
-            Some(slots.numbers)
+            let free = of.iter().all(|&slot| slots.of(slot).next().is_none());
+            free.then(|| slots.add(of.iter().map(|&slot| (slot, slot)).collect(), until))
         })?;
         Some(SlotPause { pause: self, registry, number })
     }

@@ -109,6 +109,15 @@ pub fn picture(node: &Node) -> Picture {
     nodes::picture(&node.run("CLUSTER NODES"))
 }
 
+/// Three primaries that redis-cli made a cluster of.
+pub fn three() -> Vec<Node> {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::ours()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    cli(&["create", &at[0], &at[1], &at[2], "--cluster-yes"]);
+    agree(&nodes.iter().collect::<Vec<_>>());
+    nodes
+}
+
 /// Waits until all nodes have the same view, in which all are well and each slot is served.
 pub fn agree(nodes: &[&Node]) {
     wait("agreement", || {

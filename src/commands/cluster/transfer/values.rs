@@ -102,7 +102,7 @@ impl Export {
     fn try_write_out(&mut self, place: &Place) -> Result<bool, Stopped> {
         let (server, compress) = (self.server, self.server.config.rdbcompression());
         let slot = key_slot(&place.1);
-        let (filter, watch, mut big) = (&mut self.filter, Arc::<Watch>::default(), false);
+        let (filter, watch) = (&mut self.filter, Arc::<Watch>::default());
         let mut steps = self.hands.with(slot, place.0, |view: &mut Db<'_>| {
             let offset = server.repl.log.end();
             match view.peek(&place.1) {
@@ -110,9 +110,7 @@ impl Export {
                     view.watch(&place.1, &watch);
                     return Some(Steps::new(compress));
                 }
-                Some(e) => {
-                    restore(&mut filter.out, place, e.expiry(), &payload(e, compress));
-                }
+                Some(e) => restore(&mut filter.out, place, e.expiry(), &payload(e, compress)),
                 None => filter.out.push(place.0, &[b"DEL", &place.1]),
             }
             filter.captured(place.clone(), offset);
@@ -143,12 +141,9 @@ impl Export {
                 Written::All(expiry) => {
                     let (body, version) = steps.take().map(Steps::finish).unwrap_or_default();
                     restore(&mut self.filter.out, place, expiry, &sealed(body, version));
-                    big = true;
+                    self.big_until = self.sent + self.filter.out.requests;
                 }
             }
-        }
-        if big {
-            self.big_until = self.sent + self.filter.out.requests;
         }
         Ok(true)
     }
