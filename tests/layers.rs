@@ -45,6 +45,7 @@ const UNSAFE: &[&str] = &[
     "script/lua.rs",
     "script/vm.rs",
     "types/dict.rs",
+    "types/dict/tests.rs",
     "types/fields.rs",
     "types/item.rs",
     "types/ranked.rs",

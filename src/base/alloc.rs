@@ -22,6 +22,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 use tikv_jemalloc_sys as je;
 
@@ -232,6 +233,80 @@ pub fn purge() -> bool {
     }
 }
 
+/// Whether a block stands among so much free room that it is worth moving: more than a quarter of the places of its slab
+/// are free. Never so for large blocks, which have pages of their own. Takes no lock of jemalloc.
+pub fn is_sparse(block: *const u8) -> bool {
+    static NAME: OnceLock<Option<[usize; 3]>> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let (mut name, mut len) = ([0; 3], 3);
+        // SAFETY: the control's name has three parts, for which `name` has room.
+        let found = unsafe {
+            je::mallctlnametomib(c"experimental.utilization.batch_query".as_ptr(), name.as_mut_ptr(), &mut len)
+        };
+        (found == 0 && len == 3).then_some(name)
+    });
+    let Some(name) = name else { return false };
+    // Of the slab: its free places, all its places, its bytes.
+    let mut slab = [0usize; 3];
+    let mut len = size_of_val(&slab);
+    let mut asked = block;
+    // SAFETY: one pointer goes in and three words come out, as the control has it; it reads nothing behind the pointer.
+    let result = unsafe {
+        je::mallctlbymib(
+            name.as_ptr(),
+            name.len(),
+            slab.as_mut_ptr().cast(),
+            &mut len,
+            (&raw mut asked).cast(),
+            size_of::<*const u8>(),
+        )
+    };
+    result == 0 && slab[0] * 4 > slab[1]
+}
+
+/// Moves a block to where jemalloc has room nearest to the start of memory, past the caches of threads (which would hand
+/// out what was freed just now); the place that it left is free at once. Null if there is no memory: then it stays.
+///
+/// # Safety
+/// `block` was allocated by the global allocator with `layout`, and is used at the new address only, if there is one.
+pub unsafe fn moved(block: *mut u8, layout: Layout) -> *mut u8 {
+    #[cfg(miri)]
+    // SAFETY: as below.
+    unsafe {
+        let to = std::alloc::alloc(layout);
+        if !to.is_null() {
+            to.copy_from_nonoverlapping(block, layout.size());
+            std::alloc::dealloc(block, layout);
+        }
+        to
+    }
+    #[cfg(not(miri))]
+    // SAFETY: both blocks have `layout.size()` bytes; the size counted stays as it was.
+    unsafe {
+        let flags = flags(layout) | je::MALLOCX_TCACHE_NONE;
+        let to = je::mallocx(layout.size(), flags);
+        if !to.is_null() {
+            to.cast::<u8>().copy_from_nonoverlapping(block, layout.size());
+            je::sdallocx(block.cast(), layout.size(), flags);
+        }
+        to.cast()
+    }
+}
+
+/// Gives back what the calling thread keeps for allocations to come. For threads that have nothing to do.
+pub fn flush_cache() -> bool {
+    // SAFETY: this control takes no data in either direction, and concerns the calling thread's cache only.
+    unsafe {
+        je::mallctl(
+            c"thread.tcache.flush".as_ptr(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        ) == 0
+    }
+}
+
 /// Turn jemalloc's background threads on or off (`jemalloc-bg-thread`).
 pub fn set_background(on: bool) -> bool {
     write(c"background_thread", on)
@@ -342,6 +417,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_block_that_stands_alone_in_its_slab_moves_to_the_others() {
+        let layout = Layout::from_size_align(448, 64).unwrap();
+        let block = |_| {
+            // SAFETY: the layout is not empty.
+            let block = unsafe { std::alloc::alloc(layout) };
+            // SAFETY: the block is ours.
+            unsafe { block.cast::<usize>().write(block.addr()) };
+            block
+        };
+        let all: Vec<*mut u8> = (0..20_000).map(block).collect();
+        // One in twenty stays.
+        let (mut stay, mut go) = (Vec::new(), Vec::new());
+        all.into_iter().enumerate().for_each(|(i, block)| if i % 20 == 0 { stay.push(block) } else { go.push(block) });
+        assert!(stay.iter().filter(|block| is_sparse(**block)).count() < 20, "all slabs were full");
+        // SAFETY: each was allocated with the layout, and is freed once.
+        go.into_iter().for_each(|block| unsafe { std::alloc::dealloc(block, layout) });
+        assert!(flush_cache());
+        let sparse = stay.iter().filter(|block| is_sparse(**block)).count();
+        assert!(sparse > 900, "{sparse} of {}", stay.len());
+        for block in &mut stay {
+            let was = block.addr();
+            if is_sparse(*block) {
+                // SAFETY: the block is ours, and used at the new address only.
+                *block = unsafe { moved(*block, layout) };
+                // SAFETY: a block with what was written into it.
+                assert_eq!(unsafe { block.cast::<usize>().read() }, was);
+            }
+        }
+        let sparse = stay.iter().filter(|block| is_sparse(**block)).count();
+        assert!(sparse < 100, "{sparse} of {}: more than the last slab or two", stay.len());
+        // SAFETY: as above.
+        stay.into_iter().for_each(|block| unsafe { std::alloc::dealloc(block, layout) });
     }
 
     #[test]

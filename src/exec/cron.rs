@@ -1,17 +1,53 @@
-//! What a worker does from time to time without being asked: expiry, and sampling of rates.
+//! What a worker does from time to time without being asked: expiry, and keeping memory in order.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use crate::base::clock;
+use crate::base::{alloc, clock};
 use crate::commands::gate::bits;
 use crate::keyspace::expire::{self, Walk};
-use crate::keyspace::{Db, Located};
+use crate::keyspace::{Db, Located, rehome};
 
 /// How long keys of a replica's own are looked at, ns.
 const OWN_NS: u64 = 1_000_000;
 
+/// From the start of one round of housekeeping to the next, ns.
+const ROUND_NS: u64 = 10_000_000_000;
+/// How long it takes at a time, ns.
+const TURN_NS: u64 = 500_000;
+
+/// Where a worker's round of housekeeping stands.
+#[derive(Debug, Default)]
+pub(super) struct Housekeeping {
+    walk: rehome::Walk,
+    db: usize,
+    /// When the next round begins, as [`clock::mono_ns`].
+    next: u64,
+}
+
 impl Worker {
+    /// A turn of the round that moves tables together, through this worker's share of the slots; after the round the
+    /// thread's cache of free memory goes back, which other sizes are needed from by then, or nothing at all.
+    pub fn keep_house(&mut self, workers: usize) {
+        let now = clock::mono_ns();
+        if now < self.housekeeping.next || self.server.gate.has(bits::LOADING) {
+            return;
+        }
+        self.held.set_patient(false);
+        self.client = 0;
+        let share = (self.id % workers, workers);
+        let Worker { held, fx, stats, tuning, server, housekeeping, .. } = self;
+        while housekeeping.db < server.keyspace.databases() {
+            let mut db = Db::new(server.keyspace, held, housekeeping.db, 0, fx, stats, *tuning, Located::NONE);
+            let spent = clock::mono_ns() - now;
+            if db.is_used() && !rehome::pass(&mut db, &mut housekeeping.walk, share, TURN_NS.saturating_sub(spent)) {
+                return;
+            }
+            housekeeping.db += 1;
+        }
+        alloc::flush_cache();
+        *housekeeping = Housekeeping { next: now + ROUND_NS, ..Housekeeping::default() };
+    }
     /// The keys of a writable replica's own whose time is over go. On a primary all keys do.
     fn expire_own(&mut self) {
         if self.server.pause.is_set() {
@@ -92,5 +128,56 @@ impl Worker {
         if threshold > 0 && ns as i64 / 1_000_000 >= threshold {
             self.server.spikes.add("expire-cycle", now / 1000, ns / 1_000_000);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng;
+    use crate::commands::Server;
+    use crate::config::Config;
+    use crate::keyspace::{SLOTS, Ttl};
+
+    /// How many of the slots' tables stand in slabs that are mostly free.
+    fn sparse(db: &mut Db<'_>) -> usize {
+        let mut count = 0;
+        for slot in 0..SLOTS as u16 {
+            let look = |at: *const u8| {
+                count += usize::from(alloc::is_sparse(at));
+                false
+            };
+            db.with_slot(slot, |db| db.rehome_slot(slot, 0, look));
+        }
+        count
+    }
+
+    #[test]
+    fn tables_that_stayed_behind_while_others_grew_move_together() {
+        let mut worker = Worker::new(Server::new(Box::leak(Box::new(Config::new()))), 0);
+        let before = {
+            let mut db = worker.db(0, clock::now_ms());
+            // Sixty keys a slot, more or less: most tables pass the sizes below that, some stay.
+            for _ in 0..60 * SLOTS {
+                let key = rng::next_u64().to_le_bytes();
+                let at = Located::of(&key);
+                db.with_slot(at.slot, |db| db.set_text(&key, b"value", Ttl::Clear));
+            }
+            alloc::flush_cache();
+            sparse(&mut db)
+        };
+        assert!(before > 100, "{before}");
+        let rounds = worker.housekeeping.next;
+        let start = clock::mono_ns();
+        while worker.housekeeping.next == rounds {
+            worker.keep_house(1);
+            assert!(clock::mono_ns() - start < 60_000_000_000, "a round ends");
+        }
+        let after = sparse(&mut worker.db(0, clock::now_ms()));
+        assert!(after < before / 2, "{before} before, {after} after");
+        // Not again before its time.
+        let next = worker.housekeeping.next;
+        worker.keep_house(1);
+        assert_eq!(worker.housekeeping.next, next);
     }
 }

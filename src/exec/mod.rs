@@ -77,6 +77,7 @@ pub struct Worker {
     samplers: Vec<Sampler>,
     evictor: Evictor,
     walks: Vec<Walk>,
+    housekeeping: cron::Housekeeping,
     slots: Vec<u16>,
     /// The state of the server when it was last looked at.
     gate: u32,
@@ -123,6 +124,7 @@ impl Worker {
             samplers: Vec::new(),
             evictor: Evictor::ready(),
             walks: Vec::new(),
+            housekeeping: cron::Housekeeping::default(),
             slots: Vec::new(),
             gate: 0,
             view: None,

@@ -667,6 +667,10 @@ impl<'a> Db<'a> {
     pub fn slot_volatile(&self, slot: u16) -> usize {
         self.held.table(self.index, slot).marked()
     }
+    /// One step of moving the tables of a held slot to where memory is better used; see [`dict::Dict::rehome`].
+    pub fn rehome_slot(&mut self, slot: u16, pos: u64, worth: impl FnOnce(*const u8) -> bool) -> u64 {
+        self.held.table_mut(self.index, slot).rehome(pos, worth)
+    }
     /// A random entry of a held slot.
     pub fn random_in_slot(&self, slot: u16) -> Option<Ref<'_, Entry>> {
         self.held.table(self.index, slot).random()

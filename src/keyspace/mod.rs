@@ -11,6 +11,7 @@ pub mod expire;
 pub mod hooks;
 pub mod lazyfree;
 pub mod own;
+pub mod rehome;
 pub mod sample;
 pub mod slots;
 pub mod snapshot;

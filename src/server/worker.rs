@@ -221,5 +221,6 @@ async fn expire(server: &'static Server, shared: Rc<Shared>, workers: usize) {
         let exec = &mut shared.take().exec;
         exec.expire(workers, hz);
         exec.evict();
+        exec.keep_house(workers);
     }
 }
