@@ -56,8 +56,8 @@ flags! {
     NO_MULTI = 14, "no_multi";
     /// Key positions depend on the arguments.
     MOVABLEKEYS = 15, "movablekeys";
-    /// May have effects that replicate though it is no write.
-    MAY_REPLICATE = 16, "may_replicate";
+    /// May have effects that replicate though it is no write. Clients are not told.
+    MAY_REPLICATE = 16, "";
     /// Goes on in asynchronous loading.
     NO_ASYNC_LOADING = 17, "no_async_loading";
     /// Keys are optional.

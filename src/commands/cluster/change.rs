@@ -26,8 +26,6 @@ change! {
     ADDSLOTS = "cluster|addslots", -3, ADMIN, "3.0.0", "O(N) where N is the number of slots.", "Takes slots that have no owner.";
     /// <https://valkey.io/commands/cluster-addslotsrange/>
     ADDSLOTSRANGE = "cluster|addslotsrange", -4, ADMIN, "7.0.0", "O(N) where N is the number of slots.", "Takes ranges of slots that have no owner.";
-    /// <https://valkey.io/commands/cluster-bumpepoch/>
-    BUMPEPOCH = "cluster|bumpepoch", 2, ADMIN, "3.0.0", "O(1)", "Moves the configuration epoch of this node forward.";
     /// <https://valkey.io/commands/cluster-delslots/>
     DELSLOTS = "cluster|delslots", -3, ADMIN, "3.0.0", "O(N) where N is the number of slots.", "Forgets who owns slots.";
     /// <https://valkey.io/commands/cluster-delslotsrange/>
@@ -51,6 +49,15 @@ change! {
     /// <https://valkey.io/commands/cluster-setslot/>
     SETSLOT = "cluster|setslot", -4, ADMIN.or(Flags::MAY_REPLICATE), "3.0.0", "O(1)", "Says what happens to a slot.";
 }
+
+/// <https://valkey.io/commands/cluster-bumpepoch/>
+pub static BUMPEPOCH: Command = Command::new(
+    meta("cluster|bumpepoch", 2, ADMIN)
+        .doc("3.0.0", "O(1)", "Moves the configuration epoch of this node forward.")
+        .tips(UNSTEADY),
+    change,
+)
+.scope(Scope::Own);
 
 /// <https://valkey.io/commands/cluster-count-failure-reports/>
 pub static COUNT_FAILURE_REPORTS: Command = Command::new(

@@ -1,6 +1,6 @@
 //! CLUSTER SLOT-STATS: how many keys slots have, and what is spent on them.
 
-use super::{UNSTEADY, keys, meta, view};
+use super::{keys, meta, view};
 use crate::base::slot::SLOTS;
 use crate::cluster::slot_stats::Spent;
 use crate::commands::options::{self, is};
@@ -16,7 +16,7 @@ pub static SLOT_STATS: Command = Command::new(
             "O(N) where N is the number of slots of the range, O(N*log(N)) for those of the node where they are ordered.",
             "Returns how many keys slots have and what is spent on them.",
         )
-        .tips(UNSTEADY),
+        .tips(&["nondeterministic_output", "request_policy:all_shards"]),
     slot_stats,
 )
 .scope(Scope::Own);
