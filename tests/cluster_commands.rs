@@ -159,6 +159,21 @@ fn flushslot_empties_one_slot_here_and_on_replicas() {
     assert!(replica.run("CLUSTER FLUSHSLOT 1").starts_with("READONLY"));
 }
 
+/// Only what waits to be sent was counted, which is next to nothing most of the time.
+#[test]
+fn what_links_of_the_bus_take_is_counted() {
+    let nodes = three();
+    // Each has two links in each direction, with room for 16 KB.
+    wait("the memory of links", || {
+        let memory = |node: &Node| node.server.connect().info("mem_cluster_links").parse::<usize>().unwrap();
+        nodes.iter().all(|node| memory(node) >= 4 * (16 << 10))
+    });
+    let stats = nodes[0].server.connect().run("MEMORY STATS");
+    let links = stats.items().chunks(2).find(|pair| pair[0].text() == "cluster.links").unwrap();
+    assert!(links[1].int() >= 4 * (16 << 10), "{links:?}");
+    assert_eq!(single().server.connect().info("mem_cluster_links"), "0", "a node alone has no links");
+}
+
 #[test]
 fn clusterscan_returns_every_key_of_a_cluster_that_changes() {
     let nodes = three();

@@ -182,6 +182,53 @@ fn clients_are_listed_filtered_and_killed() {
     assert_eq!(a.try_read(), None);
 }
 
+/// It was 0 whatever a connection did.
+#[test]
+fn argv_mem_is_that_of_the_command_under_way() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (server.connect(), server.connect());
+    let field = |line: &str, name: &str| -> usize {
+        line.split(&format!(" {name}=")).nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+    };
+    let own = a.run("CLIENT INFO").text();
+    assert_eq!(field(&own, "argv-mem"), "CLIENTINFO".len(), "{own}");
+    a.run("MULTI");
+    a.run("CLIENT INFO");
+    let queued = a.run("EXEC").items()[0].text();
+    assert_eq!(field(&queued, "argv-mem"), "EXEC".len(), "{queued}");
+    let list = format!("CLIENT LIST ID {}", b.run("CLIENT ID").int());
+    let mut until = |what: &str, argv: usize, held: usize| {
+        a.until(what, |a| {
+            let line = a.run(&list).text();
+            assert!(field(&line, "tot-mem") > argv + held, "{line}");
+            (field(&line, "argv-mem"), field(&line, "qbuf")) == (argv, held)
+        });
+    };
+    until("nothing", 0, 0);
+    // Two arguments with their frames, and something of a third.
+    b.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\nabcde");
+    until("half a request", 4, 30 - 4);
+    b.send_raw(b"fghij\r\n");
+    assert_eq!(b.read().text(), "OK");
+    until("no request", 0, 0);
+    b.send(&[b"BLPOP", b"list", b"0"]);
+    until("a blocked command", "BLPOPlist0".len(), 0);
+    b.send_raw(b"*2\r\n$3\r\nGET\r\n");
+    until("something after it", "BLPOPlist0".len(), 13);
+    server.connect().run("RPUSH list x");
+    assert_eq!(b.read().texts(), ["list", "x"]);
+    until("what came after it", 3, 10);
+    b.send_raw(b"$1\r\nk\r\n");
+    assert_eq!(b.read().text(), "abcdefghij");
+    let mut c = server.connect();
+    c.run("CLIENT PAUSE 100000 WRITE");
+    b.send(&[b"SET", b"k", b"value"]);
+    until("a command that is held back", "SETkvalue".len(), 31 - 9);
+    c.run("CLIENT UNPAUSE");
+    assert_eq!(b.read().text(), "OK");
+    until("nothing again", 0, 0);
+}
+
 #[test]
 fn commands_describe_themselves() {
     let server = Server::start(&[]);
@@ -340,6 +387,18 @@ fn memory_is_explained() {
     assert!(c.run("MEMORY USAGE a SAMPLES -1").text().contains("syntax error"));
     let stats = c.run("MEMORY STATS");
     assert!(stats.items().chunks(2).any(|pair| pair[0].text() == "keys.count" && pair[1] == Value::Int(1)));
+    let figure = |c: &mut Conn, name: &str| {
+        let stats = c.run("MEMORY STATS");
+        stats.items().chunks(2).find(|pair| pair[0].text() == name).map(|pair| pair[1].int())
+    };
+    assert_eq!(figure(&mut c, "aof.buffer"), Some(0), "there is no append-only file");
+    let overhead = figure(&mut c, "overhead.total");
+    c.run("CONFIG SET appendonly yes");
+    // It was 0 as soon as everything was written, though its memory was still there.
+    c.command(&[b"SET", b"big", &[b'x'; 100_000]]);
+    c.until("the write", |c| c.info("aof_buffer_length") == "0");
+    assert!(figure(&mut c, "aof.buffer").is_some_and(|n| n >= 100_000));
+    assert!(figure(&mut c, "overhead.total") >= overhead.map(|n| n + 100_000));
     assert_eq!(c.run("MEMORY PURGE").text(), "OK");
     assert!(c.run("MEMORY DOCTOR").text().contains("Sam"));
     assert!(c.run("MEMORY MALLOC-STATS").text().contains("jemalloc"));

@@ -17,6 +17,15 @@ use super::core::{Core, Event, LinkId};
 use super::slot_stats::SlotStats;
 use super::transfers::Transfers;
 
+/// Bytes that a link of the bus takes.
+#[derive(Default)]
+struct Buffers {
+    /// Packets that wait to be sent.
+    waiting: usize,
+    /// Room for what is received.
+    receiving: usize,
+}
+
 /// The place of the cluster in a server. Empty where the server is no node of one.
 #[derive(Default)]
 pub struct Cluster {
@@ -26,8 +35,8 @@ pub struct Cluster {
     /// Held by whoever carries events out: they happen in their order.
     carrying: Mutex<()>,
     bell: Notify,
-    /// Bytes that wait to be sent, by link.
-    waiting: Mutex<HashMap<LinkId, usize>>,
+    /// What links take.
+    buffers: Mutex<HashMap<LinkId, Buffers>>,
     /// Moves of whole slots.
     pub transfers: Transfers,
     /// What is spent on slots.
@@ -80,19 +89,27 @@ impl Cluster {
     }
     /// Bytes that wait to be sent over a link.
     pub fn waiting(&self, link: LinkId) -> usize {
-        self.waiting.lock().get(&link).copied().unwrap_or(0)
+        self.buffers.lock().get(&link).map_or(0, |b| b.waiting)
     }
     /// So many bytes wait to be sent over a link.
     pub fn set_waiting(&self, link: LinkId, bytes: usize) {
-        if bytes == 0 {
-            self.waiting.lock().remove(&link);
-        } else {
-            self.waiting.lock().insert(link, bytes);
-        }
+        self.buffers.lock().entry(link).or_default().waiting = bytes;
+    }
+    /// A link has room for so many bytes that are received.
+    pub fn set_receiving(&self, link: LinkId, bytes: usize) {
+        self.buffers.lock().entry(link).or_default().receiving = bytes;
+    }
+    /// The link is gone, and what it took.
+    pub fn forget_link(&self, link: LinkId) {
+        self.buffers.lock().remove(&link);
     }
     /// Bytes that wait to be sent over all links.
     pub fn all_waiting(&self) -> usize {
-        self.waiting.lock().values().sum()
+        self.buffers.lock().values().map(|b| b.waiting).sum()
+    }
+    /// Bytes that all links take, in both directions.
+    pub fn link_memory(&self) -> usize {
+        self.buffers.lock().values().map(|b| b.waiting + b.receiving).sum()
     }
     /// Tells the bus thread that there may be something to send, store or carry out.
     pub fn ring(&self) {

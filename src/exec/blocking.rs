@@ -1,6 +1,7 @@
 //! Blocked clients: how they begin to wait, how they are served, how they end without.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use super::permit::noperm;
@@ -101,6 +102,7 @@ impl Worker {
         if let Some(job) = block.job {
             super::job::start(self.server, job, waiter.clone(), session.client.clone());
         }
+        session.client.argv_mem.store(waiter.argv.iter().map(Vec::len).sum(), Relaxed);
         session.waiting = Some((waiter, block.deadline));
         self.server.registry.count_blocked(true);
     }
@@ -189,7 +191,7 @@ impl Worker {
         session.user = server.acl.get(&client.names.lock().user);
         session.unrestricted = session.user.as_ref().is_none_or(|user| user.unrestricted);
         session.client = client;
-        let checked = self.parts().check_user(&session, entry, argv, Context::TopLevel, entry.id);
+        let checked = self.parts().check_user(&session, entry, argv, Context::TopLevel, (entry.id, argv));
         checked.map_err(|why| noperm(&session, &why))
     }
 

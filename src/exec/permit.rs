@@ -5,6 +5,7 @@ use super::call::Parts;
 use crate::acl::{Context, Denied};
 use crate::clients::Session;
 use crate::commands::acl::denied;
+use crate::commands::connection::list::Running;
 use crate::commands::lookup::Entry;
 use crate::resp::{Error, Out};
 
@@ -28,7 +29,7 @@ impl Worker {
 
 impl Parts<'_> {
     /// Whether the session's user may run a command. If not, that is counted and goes to the log; `running` is the command
-    /// that its connection is in.
+    /// that its connection is in, with its arguments.
     #[inline]
     pub(super) fn check_user(
         &self,
@@ -36,10 +37,11 @@ impl Parts<'_> {
         entry: &Entry,
         argv: &[&[u8]],
         context: Context,
-        running: u16,
+        (running, its): (u16, &[&[u8]]),
     ) -> Result<(), Denied> {
         let Some(user) = session.user.as_ref().filter(|_| !session.unrestricted) else { return Ok(()) };
         user.check(&self.server.acl.table, entry.id, argv, session.db).inspect_err(|why| {
+            let running = Running::new(running, its);
             denied::record(self.server, self.stats, &session.client, running, context, (why, &user.name));
         })
     }

@@ -284,6 +284,7 @@ impl Parts<'_> {
         let failure = vm.run(&job, &mut host, out);
         let ScriptHost { session: own, out: replies, busy, .. } = host;
         if let Some(run) = busy {
+            session.client.argv_mem.store(0, Relaxed);
             self.leave_busy(&run);
         }
         self.scripts.session = Some(own);
@@ -388,7 +389,7 @@ impl ScriptHost<'_, '_> {
         }
         if !self.session.unrestricted {
             let running = self.parts.server.lookup.resolve(self.argv).map_or(entry.id, |caller| caller.id);
-            let checked = self.parts.check_user(&self.session, entry, argv, Context::Lua, running);
+            let checked = self.parts.check_user(&self.session, entry, argv, Context::Lua, (running, self.argv));
             if let (Err(why), Some(user)) = (checked, &self.session.user) {
                 return Err(Refusal::Text([b"ACL failure in script: ", &why.text(user, false)[..]].concat()));
             }
@@ -615,6 +616,8 @@ impl Host for ScriptHost<'_, '_> {
             );
             let run = Arc::new(Run::new(name, self.eval, self.argv, self.start, self.session.internal));
             run.wrote.store(self.wrote, Relaxed);
+            // Others can look at it from now on.
+            self.session.client.argv_mem.store(self.argv.iter().map(|arg| arg.len()).sum(), Relaxed);
             server.running.enter(run.clone());
             server.gate.set(bits::BUSY, true);
             server.keyspace.set_busy(true);

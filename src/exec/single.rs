@@ -247,7 +247,7 @@ impl Worker {
                 return Err(Away::Refused(Error::NOAUTH));
             }
             let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
-            let checked = self.parts().check_user(session, entry, argv, context, entry.id);
+            let checked = self.parts().check_user(session, entry, argv, context, (entry.id, argv));
             let refused = self.barred(session, entry).or(checked.err().map(|why| noperm(session, &why)));
             if let Some(e) = refused {
                 self.unlock();
@@ -301,7 +301,7 @@ impl Worker {
             return Err(Error::new("ERR Command not allowed inside a transaction"));
         }
         let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
-        let checked = self.parts().check_user(session, entry, argv, context, entry.id);
+        let checked = self.parts().check_user(session, entry, argv, context, (entry.id, argv));
         checked.map_err(|why| noperm(session, &why))?;
         if session.subscriptions() > 0 && !out.resp3() && !allowed_while_subscribed(meta.name) {
             return Err(Error::owned(format!(

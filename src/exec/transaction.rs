@@ -100,7 +100,7 @@ impl Worker {
             if session.acl_version != self.server.acl.version() {
                 session.look_at_user(&self.server.acl);
             }
-            if let Err(why) = self.parts().check_user(session, e, &argv, Context::Multi, entry.id) {
+            if let Err(why) = self.parts().check_user(session, e, &argv, Context::Multi, (entry.id, &[b"exec"])) {
                 self.parts().refuse_queued(&why, out);
                 continue;
             }

@@ -266,8 +266,10 @@ impl Conn {
             self.buf.extend_from_slice(&read[..n]);
             self.pending = true;
             let held = self.buf.len();
-            c.qbuf.store(held, Relaxed);
-            c.qbuf_free.store(self.buf.capacity() - held, Relaxed);
+            // What a blocked client waits with is not in its buffer.
+            let argv = if self.session.waiting.is_some() { 0 } else { c.argv_mem.load(Relaxed) };
+            self.note_sizes(argv);
+            let c = &self.session.client;
             let limit = self.server.config.client_query_buffer_limit();
             if held > limit || (held > MAX_UNAUTHENTICATED && !self.session.authenticated) {
                 exec.stats.query_limit_disconnections.add(1);
@@ -293,13 +295,18 @@ impl Conn {
             // It is prepared from the connection's own buffer.
             halt = Halt::Left { done, paused: false };
         }
+        let mut argv = 0;
         match halt {
             Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
+                argv = self.decode.partial_argv();
                 self.buf.extend_from_slice(self.decode.partial(bytes));
                 self.decode.shift();
             }
             Halt::Left { done, paused } => {
+                if paused {
+                    argv = self.decode.next_argv(done);
+                }
                 self.buf = self.decode.unread(bytes, done);
                 self.pending = !self.buf.is_empty();
                 if paused {
@@ -310,7 +317,7 @@ impl Conn {
             }
         }
         self.out.set_proto(out.proto());
-        c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+        self.note_sizes(argv);
         if self.overflows(out.len()) {
             self.note_overflow(exec.stats);
             out.clear();
@@ -361,6 +368,7 @@ impl Conn {
             return;
         }
         self.pending = false;
+        self.session.client.argv_mem.store(0, Relaxed);
         let mut buf = std::mem::take(&mut self.buf);
         let mut rest = None;
         let halt = loop {
@@ -377,19 +385,24 @@ impl Conn {
             (buf, rest) = (same, Some(of));
         };
         self.set_paused(matches!(halt, Halt::Left { paused: true, .. }));
+        let mut argv = 0;
         match halt {
             Halt::Stack(_) | Halt::Prepare(_) | Halt::Clean => self.decode.reset(),
             Halt::Partial => {
+                argv = self.decode.partial_argv();
                 buf.drain(..buf.len() - self.decode.partial(&buf).len());
                 self.decode.shift();
                 self.buf = buf;
             }
-            Halt::Left { done, .. } => {
+            Halt::Left { done, paused } => {
+                if paused {
+                    argv = self.decode.next_argv(done);
+                }
                 self.buf = self.decode.unread(&buf, done);
                 self.pending = !self.buf.is_empty();
             }
         }
-        c_sizes(&self.session.client, self.buf.len(), self.buf.capacity());
+        self.note_sizes(argv);
         if let Some(writer) = always(self.server) {
             self.hold = hold(self.server, &writer, self.session.written);
         }
@@ -434,6 +447,7 @@ impl Conn {
         if let Some((waiter, _)) = self.session.waiting.take() {
             let client = &self.session.client;
             *client.blocked.lock() = None;
+            client.argv_mem.store(0, Relaxed);
             client.set(flags::BLOCKED, false);
             client.active.store(clock::now_ms(), Relaxed);
             client.commands.store(client.commands.load(Relaxed) + 1, Relaxed);
@@ -546,6 +560,16 @@ impl Conn {
         ends || mailbox.is_closing() || mailbox.is_last() && self.out.is_empty() && !mailbox.has_signal()
     }
 
+    /// Tells others how full the connection's own buffer is; `argv` bytes of it are arguments of the request that is next.
+    fn note_sizes(&self, argv: usize) {
+        let (client, held) = (&self.session.client, self.buf.len());
+        client.qbuf.store(held - argv, Relaxed);
+        client.qbuf_free.store(self.buf.capacity() - held, Relaxed);
+        if self.session.waiting.is_none() {
+            client.argv_mem.store(argv, Relaxed);
+        }
+    }
+
     /// Whether a pause holds the connection back. It counts as blocked while it does.
     fn set_paused(&mut self, on: bool) {
         if self.paused != on {
@@ -595,11 +619,6 @@ fn hold(server: &Server, writer: &Writer, written: u64) -> Option<u64> {
     // one will have for long.
     let written = written.min(server.repl.log.end());
     (writer.synced() < written).then_some(written)
-}
-
-fn c_sizes(client: &Client, used: usize, capacity: usize) {
-    client.qbuf.store(used, Relaxed);
-    client.qbuf_free.store(capacity - used, Relaxed);
 }
 
 /// Writes what fits.

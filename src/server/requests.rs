@@ -31,6 +31,8 @@ pub(super) struct Decode {
     pos: usize,
     /// Where the request at `pos` began.
     frame: usize,
+    /// So many arguments of a partial request were added up, and have so many bytes.
+    summed: (usize, usize),
 }
 
 /// How [`Requests::run`] ended.
@@ -64,6 +66,7 @@ impl Decode {
         self.decoder = Decoder::default();
         self.pos = 0;
         self.frame = 0;
+        self.summed = (0, 0);
     }
     /// Of `held` bytes, how many more it takes until the request at their end is whole, as far as it is known.
     pub fn wants(&self, held: usize) -> usize {
@@ -73,6 +76,19 @@ impl Decode {
     pub fn partial<'b>(&self, buf: &'b [u8]) -> &'b [u8] {
         &buf[self.frame..]
     }
+    /// Bytes of the arguments that are there of a partial request, the only one.
+    pub fn partial_argv(&mut self) -> usize {
+        let (count, bytes) = &mut self.summed;
+        *bytes += self.args[*count..].iter().map(|a| (a.end - a.start) as usize).sum::<usize>();
+        *count = self.args.len();
+        *bytes
+    }
+    /// Bytes of the arguments of the request that is next once `done` of them were executed; 0: none is decoded.
+    pub fn next_argv(&self, done: usize) -> usize {
+        let start: usize = self.counts[..done].iter().map(|c| *c as usize).sum();
+        let argc = self.counts.get(done).map_or(0, |c| *c as usize);
+        self.args[start..start + argc].iter().map(|a| (a.end - a.start) as usize).sum()
+    }
     /// The arguments of the first of the decoded requests that was not executed.
     pub fn next_args(&self, rest: &Rest) -> Vec<Arg> {
         let start: usize = self.counts[..rest.done].iter().map(|c| *c as usize).sum();
@@ -80,6 +96,9 @@ impl Decode {
     }
     /// The bytes before the partial request are gone.
     pub fn shift(&mut self) {
+        if self.frame == 0 {
+            return;
+        }
         for a in &mut self.args {
             a.start -= self.frame as u32;
             a.end -= self.frame as u32;
@@ -188,6 +207,7 @@ impl Requests<'_> {
                     return Halt::Left { done, paused: stop == Stop::Paused };
                 }
                 d.args.drain(..whole);
+                d.summed = (0, 0);
             }
             if let Some(e) = wrong {
                 tracing::debug!("Protocol error ({e:?}) from client {}", session.client.addr);

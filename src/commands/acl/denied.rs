@@ -4,11 +4,11 @@ use crate::acl::{Context, Denied, Event, Reason};
 use crate::base::clock;
 use crate::clients::Client;
 use crate::commands::Server;
-use crate::commands::connection::list;
+use crate::commands::connection::list::{self, Running};
 use crate::metrics::ThreadStats;
 
 /// The client in one line; `running` is the command that it is in.
-pub fn client_line(server: &Server, client: &Client, running: u16) -> Vec<u8> {
+pub fn client_line(server: &Server, client: &Client, running: Running) -> Vec<u8> {
     let mut line = Vec::new();
     list::describe(client, Some(running), clock::now_ms(), &server.lookup, &mut line);
     line.truncate(line.trim_ascii_end().len());
@@ -34,7 +34,7 @@ pub fn record(
     server: &Server,
     stats: &ThreadStats,
     client: &Client,
-    running: u16,
+    running: Running,
     context: Context,
     (why, user): (&Denied, &[u8]),
 ) {

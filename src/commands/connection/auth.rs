@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::checked_name;
+use super::list::Running;
 use crate::acl::{Context, DEFAULT, Event, Reason};
 use crate::base::num;
 use crate::commands::acl::denied;
@@ -39,20 +40,21 @@ fn auth(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         [_, user, password] => (*user, *password),
         _ => return Err(Error::SYNTAX),
     };
-    authenticate(cx, args[0], user, password)?;
+    authenticate(cx, args, user, password)?;
     cx.out.ok();
     Ok(())
 }
 
-/// Check a password, and note who the client is. `command` is the command's name as it was given.
-fn authenticate(cx: &mut Ctx<'_>, command: &[u8], name: &[u8], password: &[u8]) -> CmdResult {
+/// Check a password, and note who the client is. `args` are those of the command that asks for it.
+fn authenticate(cx: &mut Ctx<'_>, args: &[&[u8]], name: &[u8], password: &[u8]) -> CmdResult {
     let acl = &cx.server.acl;
     let version = acl.version();
     let user = acl.get(name).filter(|user| user.accepts(password));
     let Some(user) = user else {
         let queued = cx.session.multi.is_some() || cx.session.deny_blocking;
         let context = if queued { Context::Multi } else { Context::TopLevel };
-        let (object, client) = (command.to_vec(), denied::client_line(cx.server, &cx.session.client, cx.entry.id));
+        let client = denied::client_line(cx.server, &cx.session.client, Running::own(cx, args));
+        let object = args[0].to_vec();
         denied::log(cx.server, cx.stats, Event { reason: Reason::Auth, context, object, user: name.to_vec(), client });
         return Err(WRONGPASS);
     };
@@ -102,7 +104,7 @@ fn hello(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         };
     }
     if let Some((user, password)) = login {
-        authenticate(cx, args[0], user, password)?;
+        authenticate(cx, args, user, password)?;
     }
     if !cx.session.authenticated {
         return Err(Error::new(

@@ -26,7 +26,7 @@ fn list(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let mut text = Vec::new();
     for client in cx.server.registry.all() {
         if filter.fits(&client, now) && !(filter.skip_me == Some(true) && client.id == me) {
-            let running = (client.id == me).then_some(cx.entry.id);
+            let running = (client.id == me).then(|| Running::own(cx, args));
             describe(&client, running, now, &cx.server.lookup, &mut text);
         }
     }
@@ -42,9 +42,10 @@ pub static INFO: Command = Command::new(
     info,
 );
 
-fn info(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
+fn info(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let mut text = Vec::new();
-    describe(&cx.session.client, Some(cx.entry.id), cx.db.clock, &cx.server.lookup, &mut text);
+    let running = Running::own(cx, args);
+    describe(&cx.session.client, Some(running), cx.db.clock, &cx.server.lookup, &mut text);
     cx.out.verbatim("txt", &text);
     Ok(())
 }
@@ -74,8 +75,29 @@ pub fn letters(client: &Client) -> String {
     if set.is_empty() { "N".into() } else { set }
 }
 
+/// The command that a connection is in right now.
+#[derive(Clone, Copy)]
+pub struct Running {
+    /// Its number.
+    pub id: u16,
+    /// Bytes of its arguments.
+    pub argv_mem: usize,
+}
+
+impl Running {
+    /// A command with its arguments.
+    pub fn new(id: u16, argv: &[&[u8]]) -> Running {
+        Running { id, argv_mem: argv.iter().map(|arg| arg.len()).sum() }
+    }
+    /// The command of a context. The arguments of queued ones count with their transaction: EXEC has none but its name.
+    pub fn own(cx: &Ctx<'_>, args: &[&[u8]]) -> Running {
+        let in_exec = cx.session.client.has(flags::MULTI);
+        Running::new(cx.entry.id, if in_exec { &[b"exec"] } else { args })
+    }
+}
+
 /// Append the line of a connection; `running`: the command that it is in right now.
-pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup, text: &mut Vec<u8>) {
+pub fn describe(client: &Client, running: Option<Running>, now: i64, lookup: &Lookup, text: &mut Vec<u8>) {
     let names = client.names.lock().clone();
     let redirect = if client.has(flags::TRACKING) { client.tracked.redirect.load(Relaxed) as i64 } else { -1 };
     let out = client.out.load(Relaxed);
@@ -86,8 +108,11 @@ pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup
         0 => None,
         id => Some((id - 1) as u16),
     };
-    let command = running.or(last).map_or("NULL", |id| lookup.get(id).command.meta.name);
+    let command = running.map(|r| r.id).or(last).map_or("NULL", |id| lookup.get(id).command.meta.name);
     let [sub, psub, ssub] = [0, 1, 2].map(|kind| client.subs[kind].load(Relaxed));
+    let argv_mem = running.map_or_else(|| client.argv_mem.load(Relaxed), |r| r.argv_mem);
+    // What is in a worker's buffer counts for the connection while its command runs.
+    let total = client.memory() + running.map_or(0, |r| r.argv_mem);
     let mut put = |part: String| text.extend_from_slice(part.as_bytes());
     put(format!("id={} addr={} laddr={} fd={} name=", client.id, client.addr, client.laddr, client.fd));
     text.extend_from_slice(&names.name);
@@ -101,15 +126,13 @@ pub fn describe(client: &Client, running: Option<u16>, now: i64, lookup: &Lookup
         client.watch.load(Relaxed),
     ));
     put(format!(
-        " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={own} oll={} omem={queued} tot-mem={}",
+        " qbuf={} qbuf-free={} argv-mem={argv_mem} multi-mem={} rbs={} rbp={} obl={own} oll={} omem={queued} tot-mem={total}",
         client.qbuf.load(Relaxed),
         client.qbuf_free.load(Relaxed),
-        client.argv_mem.load(Relaxed),
         client.multi_mem.load(Relaxed),
         client.out_capacity.load(Relaxed),
         client.out_peak.load(Relaxed),
         usize::from(queued > 0),
-        client.memory(),
     ));
     put(format!(" events={} cmd={command} user=", if out > 0 { "rw" } else { "r" }));
     text.extend_from_slice(&effective_user(client));

@@ -77,8 +77,8 @@ fn stats(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
     int(out, "replication.backlog", kept.saturating_sub(surplus) as i64);
     int(out, "clients.slaves", surplus as i64);
     int(out, "clients.normal", o.clients as i64);
-    int(out, "cluster.links", cx.server.cluster.all_waiting() as i64);
-    int(out, "aof.buffer", cx.server.aof.writer().map_or(0, |w| w.pending()) as i64);
+    int(out, "cluster.links", cx.server.cluster.link_memory() as i64);
+    int(out, "aof.buffer", cx.server.aof.writer().map_or(0, |w| w.memory()) as i64);
     int(out, "lua.caches", cx.server.scripts.memory() as i64);
     int(out, "functions.caches", cx.server.libraries.memory() as i64);
     for (db, bytes) in &tables {
@@ -250,6 +250,7 @@ mod tests {
             startup: mb(1),
             clients: 1000,
             tables: 0,
+            buffers: 0,
             rss: mb(105),
             allocator: alloc::Stats {
                 allocated: mb(100),

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Writer {
     size: AtomicU64,
     /// Bytes taken and not written yet.
     pending: AtomicU64,
+    /// Bytes of memory of what the thread writes, or keeps for the next turn.
+    writing: AtomicUsize,
     failing: AtomicBool,
     /// Fsyncs that came late.
     pub delayed: AtomicU64,
@@ -114,6 +116,7 @@ impl Writer {
             synced: AtomicU64::new(offset),
             size: AtomicU64::new(size),
             pending: AtomicU64::new(0),
+            writing: AtomicUsize::new(0),
             failing: AtomicBool::new(false),
             delayed: AtomicU64::new(0),
             fsyncs: AtomicU64::new(0),
@@ -192,6 +195,10 @@ impl Writer {
     pub fn pending(&self) -> u64 {
         self.pending.load(Relaxed)
     }
+    /// Bytes of memory that the buffer takes.
+    pub fn memory(&self) -> usize {
+        self.buffer.lock().bytes.capacity() + self.writing.load(Relaxed)
+    }
     /// Whether the last write failed.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Acquire)
@@ -246,6 +253,7 @@ impl Writer {
             busy = !b.bytes.is_empty();
             let stop = b.stop;
             let mut bytes = std::mem::replace(&mut b.bytes, std::mem::take(&mut spare));
+            self.writing.store(bytes.capacity(), Relaxed);
             let rotations = std::mem::take(&mut b.rotations);
             let offset = b.offset;
             drop(b);
@@ -284,6 +292,7 @@ impl Writer {
             }
             bytes.clear();
             bytes.shrink_to(KEEP);
+            self.writing.store(bytes.capacity(), Relaxed);
             spare = bytes;
             if stop && self.buffer.lock().bytes.is_empty() {
                 return;

@@ -304,7 +304,7 @@ impl Bus {
     }
     fn remove_line(&self, link: LinkId) {
         self.lines.borrow_mut().remove(&link);
-        self.server.cluster.set_waiting(link, 0);
+        self.server.cluster.forget_link(link);
     }
     fn sent(&self, link: LinkId, bytes: usize) {
         if let Some(line) = self.lines.borrow_mut().get_mut(&link) {
@@ -369,7 +369,7 @@ async fn speak(bus: &Rc<Bus>, link: LinkId, stream: TcpStream, mut from: Unbound
     let _ = stream.set_nodelay(true);
     let (mut read, mut write) = stream.into_split();
     let listens = async {
-        let mut buf = BytesMut::new();
+        let (mut buf, mut room) = (BytesMut::new(), 0);
         let limit = bus.server.config.proto_max_bulk_len().saturating_add(OVERHEAD);
         loop {
             loop {
@@ -398,6 +398,10 @@ async fn speak(bus: &Rc<Bus>, link: LinkId, stream: TcpStream, mut from: Unbound
             }
             bus.pump();
             buf.reserve(16 << 10);
+            if buf.capacity() != room && bus.lines.borrow().contains_key(&link) {
+                room = buf.capacity();
+                bus.server.cluster.set_receiving(link, room);
+            }
             if !matches!(read.read_buf(&mut buf).await, Ok(n) if n > 0) {
                 return;
             }

@@ -23,6 +23,8 @@ pub struct Overhead {
     pub clients: usize,
     /// Tables of keys, estimated.
     pub tables: usize,
+    /// The replication log, links of the cluster, the buffer of the append-only file, scripts and functions.
+    pub buffers: usize,
     /// Resident.
     pub rss: usize,
     /// The allocator's view.
@@ -43,6 +45,7 @@ impl Overhead {
             startup: server.startup_memory,
             clients: normal.map(|client| client.memory()).sum(),
             tables: keys as usize * TABLE_BYTES_PER_KEY,
+            buffers: buffers(server),
             rss: os::resident_bytes(),
             allocator: alloc::stats(),
             keys,
@@ -51,7 +54,7 @@ impl Overhead {
 
     /// What is not data.
     pub fn total(&self) -> usize {
-        self.startup + self.clients + self.tables
+        self.startup + self.clients + self.tables + self.buffers
     }
 
     /// What is data.
@@ -93,6 +96,12 @@ impl Overhead {
     pub fn total_fragmentation(&self) -> (f64, i64) {
         overhead(self.rss, self.used)
     }
+}
+
+fn buffers(server: &Server) -> usize {
+    let log = server.repl.log.kept().map_or(0, |kept| kept.len as usize);
+    let file = server.aof.writer().map_or(0, |w| w.memory());
+    log + file + server.cluster.link_memory() + server.scripts.memory() + server.libraries.memory()
 }
 
 fn percent(part: usize, whole: usize) -> f64 {
@@ -142,8 +151,8 @@ pub(super) fn write(server: &'static Server, text: &mut Text) {
     text.field("mem_total_replication_buffers", kept);
     text.field("mem_clients_slaves", surplus);
     text.field("mem_clients_normal", o.clients);
-    text.field("mem_cluster_links", server.cluster.all_waiting());
-    text.field("mem_aof_buffer", server.aof.writer().map_or(0, |w| w.pending()));
+    text.field("mem_cluster_links", server.cluster.link_memory());
+    text.field("mem_aof_buffer", server.aof.writer().map_or(0, |w| w.memory()));
     text.field("mem_allocator", alloc::version());
     text.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
     text.field("lazyfree_pending_objects", server.keyspace.lazy.pending());
