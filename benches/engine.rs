@@ -57,7 +57,7 @@ impl Engine {
                 other => panic!("{other:?}"),
             }
         }
-        let turn = Turn { buf: bytes, args: &self.args, counts: &counts, now, stream: None };
+        let turn = Turn { buf: bytes, args: &self.args, counts: &counts, inline: &[], now, stream: None };
         self.worker.run(&mut self.session, &turn, &mut self.out);
         self.out.clear();
     }

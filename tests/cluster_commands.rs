@@ -80,6 +80,39 @@ fn slot_stats_count_what_is_spent_on_slots() {
     }
 }
 
+/// Once an inline request counted as long as it is in RESP.
+#[test]
+fn slot_stats_count_inline_requests_as_they_came() {
+    let node = single();
+    let mut c = node.server.connect();
+    c.run("CONFIG SET cluster-slot-stats-enabled yes");
+    let slot = key_slot(b"key");
+    let mut received = |bytes: &str, replies: usize| {
+        c.run("CONFIG RESETSTAT");
+        c.send_raw(bytes.as_bytes());
+        (0..replies).for_each(|_| drop(c.read()));
+        let line = stats(&mut c, slot);
+        line.split(' ').nth(6).unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(received("SET key value\r\n", 1), 15);
+    // As Valkey counts: a space between two words, and no quotes.
+    assert_eq!(received("SET   key \"v\\x41\"\n", 1), "SET key vA\r\n".len());
+    let get = "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n";
+    assert_eq!(received(&format!("{get}GET key\r\n{get}"), 3), 2 * get.len() + 9, "in one pipeline");
+    let multi = "*1\r\n$5\r\nmulti\r\n";
+    assert_eq!(received(&format!("{multi}{get}GET key\r\nEXEC\r\n"), 4), multi.len() + get.len() + 9 + 6);
+    c.run("DEL key");
+    let mut other = node.server.connect();
+    other.send_raw(b"BLPOP key 0\r\n");
+    wait("it to block", || node.run("INFO clients").contains("blocked_clients:1"));
+    c.run("CONFIG RESETSTAT");
+    c.run("RPUSH key value");
+    other.read();
+    let line = stats(&mut c, slot);
+    let push = dunlin::keyspace::request_len(&[b"RPUSH", b"key", b"value"]);
+    assert!(line.contains(&format!("network-bytes-in {} ", push + "BLPOP key 0\r\n".len())), "{line}");
+}
+
 /// Transactions and scripts count as a whole, if they keep to one slot; what a client is not told counts nowhere.
 #[test]
 fn slot_stats_count_transactions_scripts_messages_and_replication() {

@@ -31,10 +31,11 @@ impl Engine {
     fn run(&mut self, line: &str) -> String {
         let mut buf = format!("{line}\r\n").into_bytes();
         let (mut pos, mut args, mut out) = (0, Vec::new(), Out::default());
-        let Ok(Step::Request(n)) = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default()) else {
+        let Ok(Step::Inline(n)) = Decoder::default().next(&mut buf, &mut pos, &mut args, &Limits::default()) else {
             panic!("no request: {line}");
         };
-        let turn = Turn { buf: &buf, args: &args, counts: &[n as u32], now: clock::now_ms(), stream: None };
+        let turn =
+            Turn { buf: &buf, args: &args, counts: &[n as u32], inline: &[], now: clock::now_ms(), stream: None };
         self.worker.run(&mut self.session, &turn, &mut out);
         String::from_utf8_lossy(&out.take_bytes()).into_owned()
     }

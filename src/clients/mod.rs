@@ -13,5 +13,5 @@ pub use mailbox::{Mail, Mailbox};
 pub use pause::{Pause, PauseKind, SlotPause};
 pub use registry::{Client, Registry, flags};
 pub use replica::{Filter, Hello, Replica, Stage};
-pub use session::{Acks, Block, Close, Follow, Import, Multi, NullKind, Queued, ReplyMode, Session};
+pub use session::{Acks, Block, Close, Follow, Import, Multi, NullKind, Queued, ReplyMode, Session, received};
 pub use tracking::{Mode, Tracked, Tracking};

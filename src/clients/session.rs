@@ -12,7 +12,7 @@ use super::replica::Replica;
 use super::tracking::Mode;
 use crate::acl::{Acl, User};
 use crate::cluster::transfers::Transfer;
-use crate::keyspace::{Value, Waiter, Watch};
+use crate::keyspace::{Value, Waiter, Watch, request_len};
 use crate::resp::Error;
 use crate::spec::Flags;
 
@@ -51,6 +51,8 @@ pub struct Queued {
     pub flags: Flags,
     /// Its arguments with the name.
     pub argv: Vec<Vec<u8>>,
+    /// It came as an inline request, as far as anybody counts.
+    pub inline: bool,
 }
 
 /// An open transaction.
@@ -161,6 +163,8 @@ pub struct Session {
     pub waiting: Option<(Arc<Waiter>, Option<i64>)>,
     /// Commands must not block: inside EXEC, or where nobody waits for the reply.
     pub deny_blocking: bool,
+    /// The command came as an inline request; known only while somebody counts its bytes.
+    pub inline: bool,
     /// The command is being run for a blocked client by somebody else.
     pub serving: bool,
     /// Comes from a trusted stream (log, replication): not checked, not blocked.
@@ -213,6 +217,12 @@ impl Drop for Import {
     }
 }
 
+/// How many bytes count as received for a request: of an inline one, the words with a space in between and the end of the
+/// line, however they were quoted.
+pub fn received(argv: &[&[u8]], inline: bool) -> usize {
+    if inline { argv.iter().map(|arg| arg.len() + 1).sum::<usize>() + 1 } else { request_len(argv) }
+}
+
 impl Session {
     /// The session of a new connection.
     pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
@@ -239,6 +249,7 @@ impl Session {
             block: None,
             waiting: None,
             deny_blocking: false,
+            inline: false,
             serving: false,
             internal: false,
             primary: false,
@@ -309,6 +320,10 @@ impl Session {
     #[inline]
     pub fn sees_expired(&self, importing: bool) -> bool {
         self.primary || self.replaying || self.import.is_some() || self.import_source && importing
+    }
+    /// How many bytes count as received for the command that it runs.
+    pub fn received(&self, argv: &[&[u8]]) -> usize {
+        received(argv, self.inline)
     }
     /// Whether keys that it reads now are to be noted.
     #[inline]

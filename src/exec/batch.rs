@@ -42,6 +42,9 @@ impl Worker {
             self.gate & bits::REPLICA != 0 && !session.internal && !self.server.config.replica_read_only();
         let mut now = turn.now;
         self.passed_on = 0;
+        session.inline = false;
+        // Only CLUSTER SLOT-STATS asks which they are; then the requests of such a turn go alone.
+        let inline = if turn.inline.is_empty() || !self.parts().counts_slots() { &[] } else { turn.inline };
         let (mut done, mut at) = (0, 0);
         while done < turn.counts.len() {
             if !self.know_user(session) {
@@ -49,7 +52,10 @@ impl Worker {
                 return (done, Stop::Session);
             }
             let before = done;
-            if self.may_batch(session, out) {
+            if !inline.is_empty() {
+                session.inline = inline.binary_search(&turn.args[at].start).is_ok();
+            }
+            if inline.is_empty() && self.may_batch(session, out) {
                 let (n, args) = self.batch(session, turn, now, done, at, out);
                 done += n;
                 at += args;

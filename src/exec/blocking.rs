@@ -80,6 +80,7 @@ impl Worker {
                 db: session.db,
                 keys: block.keys,
                 argv: block.argv.unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect()),
+                inline: session.inline,
                 resp3: out.resp3(),
                 on_timeout: null.take_bytes(),
             },
@@ -147,6 +148,7 @@ impl Worker {
         let Some(entry) = self.server.lookup.resolve(&argv) else { return waiter.put_back() };
         let mut session = Session::internal(waiter.db);
         session.serving = true;
+        session.inline = waiter.inline;
         let mut out = reply_to(waiter);
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);

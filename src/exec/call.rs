@@ -8,7 +8,7 @@ use crate::commands::lookup::Entry;
 use crate::commands::{Ctx, Server};
 use crate::config::Config;
 use crate::keyspace::sample::Sampler;
-use crate::keyspace::{Db, Effects, Held, Located, Tuning, request_len};
+use crate::keyspace::{Db, Effects, Held, Located, Tuning};
 use crate::metrics::{LogKind, METERED, ThreadStats, commandlog};
 use crate::resp::{Arg, Error, Out};
 use crate::spec::Flags;
@@ -21,6 +21,8 @@ pub struct Turn<'a> {
     pub args: &'a [Arg],
     /// How many arguments each request has.
     pub counts: &'a [u32],
+    /// Where in the buffer the first arguments of inline requests begin, ascending.
+    pub inline: &'a [u32],
     /// Unix time, ms.
     pub now: i64,
     /// For the stream of a primary, which goes on to this node's own followers as it is.
@@ -201,7 +203,8 @@ impl Parts<'_> {
                 // A primary gets no replies, and the replicas get what was logged.
                 let replied = if session.primary { 0 } else { replied };
                 let logged = self.fx.log.bytes().saturating_sub(logged);
-                self.count_for_slot(entry, argv, ns, replied + logged * self.receivers());
+                let (received, sent) = (session.received(argv), replied + logged * self.receivers());
+                self.count_for_slot(entry, argv, ns, received, sent);
             }
         }
     }
@@ -270,11 +273,11 @@ impl Parts<'_> {
     /// CLUSTER SLOT-STATS: what a command took goes to the slot of its keys. What is inside of a transaction or script
     /// counts with that, if it keeps to one slot.
     #[cold]
-    pub(super) fn count_for_slot(&mut self, entry: &Entry, argv: &[&[u8]], ns: u64, sent: usize) {
+    pub(super) fn count_for_slot(&mut self, entry: &Entry, argv: &[&[u8]], ns: u64, received: usize, sent: usize) {
         let keys = entry.command.meta.keys_of(argv).unwrap_or_default();
         keys.iter().for_each(|key| self.scripts.inner.add(crate::base::slot::key_slot(argv[key.index])));
         if !self.fx.in_transaction {
-            self.count_inner(request_len(argv), ns, sent);
+            self.count_inner(received, ns, sent);
         }
     }
 

@@ -12,7 +12,7 @@ use super::Worker;
 use super::blocking::reply_to;
 use super::single::Locks;
 use crate::base::clock;
-use crate::clients::{Client, Job, Reach, SlotPause};
+use crate::clients::{Client, Job, Reach, SlotPause, received};
 use crate::commands::Server;
 use crate::commands::gate::bits;
 use crate::keyspace::{Db, Located, Waiter};
@@ -117,7 +117,7 @@ impl Worker {
             let mut parts = self.parts();
             parts.observe(&client, entry, &argv, ns, out.len());
             if parts.counts_slots() {
-                parts.count_for_slot(entry, &argv, ns, out.len());
+                parts.count_for_slot(entry, &argv, ns, received(&argv, waiter.inline), out.len());
             }
         }
         waiter.served(out.take_bytes());

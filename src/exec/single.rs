@@ -170,7 +170,7 @@ impl Worker {
             if let Some(multi) = &mut session.multi {
                 multi.bytes += bytes + argv.len() * 24;
                 let argv = argv.iter().map(|a| a.to_vec()).collect();
-                multi.queue.push(Queued { command: entry.id, flags: self.flags, argv });
+                multi.queue.push(Queued { command: entry.id, flags: self.flags, argv, inline: session.inline });
             }
             session.publish_multi();
             out.raw(b"+QUEUED\r\n");

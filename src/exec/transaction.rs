@@ -5,10 +5,10 @@ use super::single::{Locks, slices};
 use super::{Turn, Worker};
 use crate::acl::Context;
 use crate::base::clock;
-use crate::clients::Session;
+use crate::clients::{Session, received};
 use crate::commands::lookup::Entry;
 use crate::commands::transactions::forget_watches;
-use crate::keyspace::{Located, request_len};
+use crate::keyspace::Located;
 use crate::resp::{Error, Out};
 
 impl Worker {
@@ -112,8 +112,8 @@ impl Worker {
         self.fx.log.close_group();
         let ns = clock::raw_to_ns(start, clock::mono_raw());
         if self.parts().counts_slots() {
-            let requests: usize = multi.queue.iter().map(|q| request_len(&slices(&q.argv))).sum();
-            let received = request_len(&[b"multi"]) + requests + request_len(&[b"exec"]);
+            let requests: usize = multi.queue.iter().map(|q| received(&slices(&q.argv), q.inline)).sum();
+            let received = received(&[b"multi"], false) + requests + session.received(&[b"exec"]);
             let replied = if session.primary { 0 } else { out.len().saturating_sub(mark) };
             let logged = self.fx.log.bytes().saturating_sub(logged);
             let mut parts = self.parts();

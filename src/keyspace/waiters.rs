@@ -31,6 +31,8 @@ pub struct Waiter {
     pub keys: Vec<Vec<u8>>,
     /// The command to run again.
     pub argv: Vec<Vec<u8>>,
+    /// Whether it came as an inline request, as far as anybody counts.
+    pub inline: bool,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
     /// The reply when the time is up.
@@ -47,6 +49,7 @@ pub struct WaitRequest {
     pub db: usize,
     pub keys: Vec<Vec<u8>>,
     pub argv: Vec<Vec<u8>>,
+    pub inline: bool,
     pub resp3: bool,
     pub on_timeout: Vec<u8>,
 }
@@ -60,8 +63,8 @@ impl std::fmt::Debug for Waiter {
 impl Waiter {
     /// A client that begins to wait.
     pub fn new(request: WaitRequest, to: Arc<dyn WaiterClient>) -> Arc<Waiter> {
-        let WaitRequest { client, db, keys, argv, resp3, on_timeout } = request;
-        Arc::new(Waiter { client, db, keys, argv, resp3, on_timeout, to, state: AtomicU8::new(WAITING) })
+        let WaitRequest { client, db, keys, argv, inline, resp3, on_timeout } = request;
+        Arc::new(Waiter { client, db, keys, argv, inline, resp3, on_timeout, to, state: AtomicU8::new(WAITING) })
     }
     /// Ends the wait for the caller's reason, unless another reason was first: then false.
     pub fn claim(&self) -> bool {

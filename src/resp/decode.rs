@@ -91,6 +91,8 @@ impl ProtocolError {
 pub enum Step {
     /// A request of this many arguments, which now are the last in the list. At least one.
     Request(usize),
+    /// The same, of an inline request.
+    Inline(usize),
     /// The bytes at the front stood for nothing (an empty line, `*0`).
     Nothing,
     /// The request goes on past the end of the buffer.
@@ -242,7 +244,7 @@ fn inline(buf: &mut [u8], pos: &mut usize, args: &mut Vec<Arg>, limits: &Limits)
     *pos = start + end + 1;
     match args.len() - before {
         0 => Ok(Step::Nothing),
-        n => Ok(Step::Request(n)),
+        n => Ok(Step::Inline(n)),
     }
 }
 
@@ -326,7 +328,7 @@ mod tests {
             buf.extend_from_slice(chunk);
             loop {
                 match d.next(&mut buf, &mut pos, &mut args, limits) {
-                    Ok(Step::Request(n)) => {
+                    Ok(Step::Request(n) | Step::Inline(n)) => {
                         assert!(n > 0 && args.len() == n);
                         got.push(args.drain(..).map(|a| a.of(&buf).to_vec()).collect());
                     }

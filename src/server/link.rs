@@ -473,7 +473,7 @@ impl Reader {
         loop {
             let step = self.decoder.next(buf, &mut self.pos, &mut self.args, &limits);
             match step {
-                Ok(Step::Request(n)) => {
+                Ok(Step::Request(n) | Step::Inline(n)) => {
                     self.counts.push(n as u32);
                     self.ends.push(self.pos);
                 }
@@ -535,6 +535,7 @@ impl Reader {
             buf,
             args: &self.args[..argc],
             counts: &self.counts[..ready],
+            inline: &[],
             now: clock::now_ms(),
             stream: Some(Stream { ends: &self.ends[..ready], generation }),
         };

@@ -159,7 +159,7 @@ impl Replay {
                 }
             }
             match self.decoder.next(buf, &mut self.pos, &mut self.args, &limits) {
-                Ok(Step::Request(n)) => {
+                Ok(Step::Request(n) | Step::Inline(n)) => {
                     let verb = self.args[self.args.len() - n].of(buf);
                     let (multi, exec) = (verb.eq_ignore_ascii_case(b"multi"), verb.eq_ignore_ascii_case(b"exec"));
                     if multi && !self.open {
@@ -206,7 +206,8 @@ impl Replay {
         if self.counts.is_empty() {
             return Ok(());
         }
-        let turn = Turn { buf, args: &self.args, counts: &self.counts, now: clock::now_ms(), stream: None };
+        let (args, counts) = (&self.args[..], &self.counts[..]);
+        let turn = Turn { buf, args, counts, inline: &[], now: clock::now_ms(), stream: None };
         let (done, stop) = worker.run(&mut self.session, &turn, &mut self.out);
         if done != self.counts.len() || stop != Stop::No {
             return Err(format!("A command in the append only file {name} cannot be executed there"));

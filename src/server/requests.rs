@@ -27,6 +27,8 @@ pub(super) struct Decode {
     args: Vec<Arg>,
     /// How many each whole request has.
     counts: Vec<u32>,
+    /// Where the first arguments of inline requests begin.
+    inline: Vec<u32>,
     /// Where decoding goes on.
     pos: usize,
     /// Where the request at `pos` began.
@@ -63,6 +65,7 @@ impl Decode {
         self.args.clear();
         self.args.shrink_to(KEEP_ARGS);
         self.counts.clear();
+        self.inline.clear();
         self.decoder = Decoder::default();
         self.pos = 0;
         self.frame = 0;
@@ -168,11 +171,17 @@ impl Requests<'_> {
                 rest.take().unwrap_or(Rest { done: 0, more: false, wrong: None });
             if !decoded {
                 d.counts.clear();
+                d.inline.clear();
             }
             while !decoded && d.counts.len() < most {
                 match d.decoder.next(buf, &mut d.pos, &mut d.args, &limits) {
                     Ok(Step::Request(n)) => {
                         d.counts.push(n as u32);
+                        d.frame = d.pos;
+                    }
+                    Ok(Step::Inline(n)) => {
+                        d.counts.push(n as u32);
+                        d.inline.push(d.args[d.args.len() - n].start);
                         d.frame = d.pos;
                     }
                     Ok(Step::Nothing) => d.frame = d.pos,
@@ -192,7 +201,8 @@ impl Requests<'_> {
                 }
                 let whole = d.args.len() - d.decoder.partial_args();
                 let over: usize = d.counts[..done].iter().map(|c| *c as usize).sum();
-                let turn = Turn { buf, args: &d.args[over..whole], counts: &d.counts[done..], now, stream: None };
+                let (args, counts) = (&d.args[over..whole], &d.counts[done..]);
+                let turn = Turn { buf, args, counts, inline: &d.inline, now, stream: None };
                 let (executed, stop) = exec.run(session, &turn, out);
                 done += executed;
                 match stop {

@@ -18,7 +18,7 @@ pub fn requests(input: &[u8], cuts: &[usize], limits: &Limits) -> (Vec<Request>,
         loop {
             let before = (pos, decoder.partial_args());
             match decoder.next(&mut buf, &mut pos, &mut args, limits) {
-                Ok(Step::Request(n)) => {
+                Ok(Step::Request(n) | Step::Inline(n)) => {
                     let first = args.len() - n;
                     found.push(args.drain(first..).map(|arg| arg.of(&buf).to_vec()).collect());
                 }

@@ -142,7 +142,7 @@ impl Filter {
             args.clear();
             let start = pos;
             match Decoder::default().next(&mut buf, &mut pos, &mut args, &limits) {
-                Ok(Step::Request(_)) => {
+                Ok(Step::Request(_) | Step::Inline(_)) => {
                     let argv: Vec<&[u8]> = args.iter().map(|arg| arg.of(&buf)).collect();
                     if let Err(e) = self.effect(&argv, self.at + start as u64) {
                         break Err(e);
