@@ -1,15 +1,21 @@
 #!/usr/bin/env python3
-"""A key of millions of elements moves to another node: what other clients of the two nodes feel of it.
+"""A key of millions of elements moves to another node, or into a snapshot: what other clients feel of it.
 
-usage: bigkeybench.py -s dunlin=target/release/dunlin [-s redis=redis-server] [--elements 5000000] [--types set,zset,...] [--slots]
+usage: bigkeybench.py -s dunlin=target/release/dunlin [-s redis=redis-server] [--elements 5000000] [--types set,zset,...]
+       [--slots | --save]
 
 Two cluster nodes; the key goes by MIGRATE (with --slots: with its slot, by CLUSTER MIGRATESLOTS). Meanwhile four clients a
 node set a key of another slot every millisecond; the slowest reply on either side is told, beside one of a quiet second
 before.
+
+With --save one node of one worker saves it by BGSAVE, and three clients send a request every millisecond: one changes the key
+itself, one sets another key of its slot, and one a key elsewhere.
 """
 
 import argparse
+import os
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -48,17 +54,16 @@ def fill(port, kind, elements):
 
 
 class Others:
-    """Clients of a node; those of the target get a slot of the source's, so they only ping."""
+    """Clients of a node. (Those of the target ping: to it their slots are the source's.)"""
 
-    def __init__(self, port, ping):
+    def __init__(self, port, words, clients=4):
         self.slowest, self.stopped, self.error = 0.0, False, None
-        self.threads = [threading.Thread(target=self.run, args=(port, ping)) for _ in range(4)]
+        self.threads = [threading.Thread(target=self.run, args=(port, words)) for _ in range(clients)]
         for thread in self.threads:
             thread.start()
 
-    def run(self, port, ping):
+    def run(self, port, words):
         client = Client(port, 120)
-        words = ("PING",) if ping else ("SET", "other", "value")
         while not self.stopped:
             start = time.monotonic()
             try:
@@ -67,7 +72,7 @@ class Others:
                 self.error = e
                 return
             self.slowest = max(self.slowest, time.monotonic() - start)
-            if reply[:1] != b"+":
+            if reply[:1] == b"-":
                 self.error = reply
                 return
             time.sleep(0.001)
@@ -89,7 +94,7 @@ def run(name, program, kind, args):
             ids = [Client(port)("CLUSTER", "MYID").decode() for port in ports]
             Client(ports[1])("CLUSTER", "SETSLOT", SLOT, "IMPORTING", ids[0])
             Client(ports[0])("CLUSTER", "SETSLOT", SLOT, "MIGRATING", ids[1])
-        others = [Others(ports[0], False), Others(ports[1], True)]
+        others = [Others(ports[0], ("SET", "other", "value")), Others(ports[1], ("PING",))]
         time.sleep(1)
         quiet = [o.slowest for o in others]
         for o in others:
@@ -123,18 +128,56 @@ def run(name, program, kind, args):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def save(name, program, kind, args):
+    directory, port = tempfile.mkdtemp(prefix="bigkey-"), free_ports(1, 19700)[0]
+    node = subprocess.Popen([program, "--port", str(port), "--save", "", "--dir", directory, "--io-threads", "1",
+                             "--logfile", os.path.join(directory, "log")], stdout=subprocess.DEVNULL)
+    others = []
+    try:
+        until("an answer", lambda: Client(port)("PING") == b"+PONG")
+        fill(port, kind, args.elements)
+        own = {"string": ("SETRANGE", KEY, 0, "x"), "list": ("LSET", KEY, 0, "x"), "set": ("SADD", KEY, "x"),
+               "zset": ("ZADD", KEY, 1, "x"), "hash": ("HSET", KEY, "x", "y"), "stream": ("XADD", KEY, "*", "x", "y")}[kind]
+        words = [own, ("SET", "{%s}other" % KEY, "value"), ("SET", "other", "value")]
+        others = [Others(port, w, 1) for w in words]
+        time.sleep(1)
+        quiet = [o.slowest for o in others]
+        for o in others:
+            o.slowest = 0
+        start, client = time.monotonic(), Client(port)
+        client("BGSAVE")
+        until("its end", lambda: b"rdb_bgsave_in_progress:0" in client("INFO", "persistence"))
+        seconds = time.monotonic() - start
+        for o in others:
+            o.stopped = True
+            for thread in o.threads:
+                thread.join()
+            if o.error:
+                print("error:", o.error)
+        ms = " ".join(f"{q * 1000:6.1f} {o.slowest * 1000:8.1f} " for q, o in zip(quiet, others))
+        print(f"{name:8} {kind:7} {args.elements:>10} {seconds:7.2f} s  {ms}", flush=True)
+    finally:
+        for o in others:
+            o.stopped = True
+        node.kill()
+        node.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-s", "--server", action="append", required=True, help="name=program")
     parser.add_argument("--elements", type=int, default=5_000_000)
     parser.add_argument("--types", default="set,zset,hash,list")
     parser.add_argument("--slots", action="store_true", help="by CLUSTER MIGRATESLOTS")
+    parser.add_argument("--save", action="store_true", help="into a snapshot")
     args = parser.parse_args()
-    print("server   type      elements      took   slowest reply, ms: source quiet, moving; target quiet, moving")
+    columns = "key quiet, saving; its slot; elsewhere" if args.save else "source quiet, moving; target quiet, moving"
+    print(f"server   type      elements      took   slowest reply, ms: {columns}")
     for kind in args.types.split(","):
         for server in args.server:
             name, program = server.split("=", 1)
-            run(name, program, kind, args)
+            (save if args.save else run)(name, program, kind, args)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 use smallvec::SmallVec;
 
+use super::call::Parts;
 use super::single::Locks;
 use super::{Stop, Turn, Worker};
 use crate::base::clock;
 use crate::clients::{ReplyMode, Session};
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
-use crate::keyspace::Located;
+use crate::keyspace::{Db, Located};
 use crate::resp::{Error, Out};
 use crate::spec::Flags;
 
@@ -157,6 +158,7 @@ impl Worker {
             self.look_at_state();
             return (0, 0);
         }
+        let snapshot = self.server.keyspace.hooks.watching();
         let mut parts = self.parts();
         if run.len() > 1 && run[0].entry.keyed {
             parts.prefetch(session.db, &run);
@@ -165,6 +167,10 @@ impl Worker {
         for p in &run {
             let range = p.at as usize..(p.at + p.argc) as usize;
             let argv: SmallVec<[&[u8]; 8]> = turn.args[range].iter().map(|a| a.of(turn.buf)).collect();
+            if snapshot && parts.waits_for_snapshot(session.db, p, &argv, now) {
+                // It goes alone, and waits.
+                break;
+            }
             if oom && p.entry.flags().has(Flags::DENYOOM) {
                 parts.reject(session, Some(p.entry), &Error::OOM, out);
             } else {
@@ -175,6 +181,10 @@ impl Worker {
             if !parts.fx.is_quiet() {
                 break;
             }
+        }
+        if done == 0 {
+            self.unlock();
+            return (0, 0);
         }
         self.pass_on(session, turn, from + done);
         if self.unlock() {
@@ -191,7 +201,16 @@ impl Worker {
     }
 }
 
-impl super::call::Parts<'_> {
+impl Parts<'_> {
+    /// Whether the command would change a long value that a snapshot under way has to encode first.
+    #[cold]
+    fn waits_for_snapshot(&mut self, db: usize, p: &Prepared, argv: &[&[u8]], now: i64) -> bool {
+        if !p.entry.keyed || !p.entry.flags().has(Flags::WRITE) {
+            return false;
+        }
+        let Parts { server, held, fx, stats, tuning, .. } = self;
+        Db::new(server.keyspace, held, db, now, fx, stats, *tuning, p.key).waits_for_snapshot(argv[1])
+    }
     fn prefetch(&mut self, db: usize, run: &[Prepared]) {
         for p in run.iter().filter(|p| p.entry.keyed) {
             self.held.prefetch_bucket(db, &p.key);

@@ -153,7 +153,13 @@ impl Worker {
         let (locks, first) = self.locks_for(&session, entry, &argv);
         self.take(locks);
         let paused = !self.denied && self.server.pause.is_set() && self.is_held_back_for(waiter, now);
-        if self.denied || paused {
+        let snapshot = !self.denied && self.server.keyspace.hooks.watching() && {
+            let db = self.db(waiter.db, now);
+            // All its keys: what it moves goes to another one.
+            let keys = entry.command.meta.keys_of(&argv).unwrap_or_default();
+            keys.iter().any(|key| db.waits_for_snapshot(argv[key.index]))
+        };
+        if self.denied || paused || snapshot {
             self.unlock();
             waiter.put_back();
             return self.put_off.ready.extend(waiter.keys.iter().map(|k| (waiter.db, k.clone())));

@@ -142,7 +142,11 @@ impl Reach for Desk<'_> {
             let (pause, now) = (&w.server.pause, clock::now_ms());
             let own = self.pause.as_ref().map(SlotPause::number);
             let held = pause.kind(now).is_some()
-                || pause.holds_slots(now) && w.slots.iter().any(|&s| pause.holds_slot(s, own));
+                || pause.holds_slots(now) && w.slots.iter().any(|&s| pause.holds_slot(s, own))
+                || w.server.keyspace.hooks.watching() && {
+                    let db = w.db(self.db, now);
+                    keys.iter().any(|key| db.waits_for_snapshot(key))
+                };
             if !held || w.server.is_stopping() {
                 break;
             }

@@ -9,7 +9,7 @@ use super::permit::noperm;
 use super::route::{Route, Unsettled};
 use super::{Stop, Turn, Worker};
 use crate::acl::Context;
-use crate::base::coroutine;
+use crate::base::{clock, coroutine};
 use crate::clients::{Multi, PauseKind, Queued, ReplyMode, Session, flags as client_flags};
 use crate::commands::gate::bits;
 use crate::commands::lookup::Entry;
@@ -19,7 +19,10 @@ use crate::keyspace::Located;
 use crate::metrics::METERED;
 use crate::resp::{Error, Out};
 use crate::script::{cache, flags};
-use crate::spec::Flags;
+use crate::spec::{Flags, KeyFlags};
+
+/// How often a stream looks whether a snapshot has what it waits for, µs.
+const LOOK_US: u64 = 500;
 
 /// The locks that a command or transaction asks for.
 pub(super) enum Locks {
@@ -154,6 +157,9 @@ impl Worker {
             return Stop::No;
         }
         if self.server.pause.is_set() && self.is_held_back(session, entry, argv, now) {
+            return Stop::Paused;
+        }
+        if self.server.keyspace.hooks.watching() && self.waits_for_snapshot(session, entry, argv, now) {
             return Stop::Paused;
         }
         if session.multi.is_some() && !transactions::runs_inside(meta.name) {
@@ -344,6 +350,37 @@ impl Worker {
         }
     }
 
+    /// Whether a write is to a long value that a snapshot under way has to encode first: it comes again then, and others
+    /// are served meanwhile. A stream waits for it here.
+    #[cold]
+    fn waits_for_snapshot(&mut self, session: &Session, entry: &Entry, argv: &[&[u8]], now: i64) -> bool {
+        let mut keys = Vec::new();
+        let writes = Flags::WRITE.or(Flags::MAY_REPLICATE);
+        match &session.multi {
+            Some(multi) if entry.command.meta.name == "exec" => {
+                for queued in multi.queue.iter().filter(|q| q.flags.any(writes)) {
+                    changed_keys(self.server.lookup.get(queued.command), &slices(&queued.argv), &mut keys);
+                }
+            }
+            None if self.flags.any(writes) => changed_keys(entry, argv, &mut keys),
+            _ => {}
+        }
+        for key in keys {
+            let slot = Located::of(&key).slot;
+            loop {
+                let mut db = self.db(session.db, now);
+                if !db.with_slot(slot, |db| db.waits_for_snapshot(&key)).unwrap_or(false) {
+                    break;
+                }
+                if !session.internal || self.server.is_stopping() {
+                    return !session.internal;
+                }
+                clock::pause_us(LOOK_US);
+            }
+        }
+        false
+    }
+
     /// Whether a write is to a slot that is held back: one without keys is to all of them.
     #[cold]
     fn meets_held_slot(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) -> bool {
@@ -449,6 +486,17 @@ impl Worker {
     fn show(&self, session: &Session, entry: &Entry, argv: &[&[u8]]) {
         monitor::show(self.server, entry, session.db, &session.client.addr, argv);
     }
+}
+
+/// The keys that a command may change.
+fn changed_keys(entry: &Entry, argv: &[&[u8]], keys: &mut Vec<Vec<u8>>) {
+    let named = entry.command.meta.keys_of(argv).unwrap_or_default();
+    keys.extend(
+        named
+            .iter()
+            .filter(|k| !k.flags.has(KeyFlags::RO) && !k.flags.has(KeyFlags::NOT_KEY))
+            .map(|k| argv[k.index].to_vec()),
+    );
 }
 
 /// Whether the command, or with EXEC one of those that it runs, is a script.

@@ -193,12 +193,22 @@ impl<'a> Db<'a> {
     fn live(&mut self, at: &Located, key: &[u8]) -> Option<std::ptr::NonNull<u8>> {
         let e = self.find(at, key)?;
         if e.is_expired(self.now) {
-            if !self.fx.keep_expired {
+            if !self.fx.keep_expired && !self.is_awaited(e) {
                 self.expire(at, key);
             }
             return None;
         }
         Some(e.ptr())
+    }
+    /// Whether a snapshot under way is to encode the entry, which takes long, before it changes.
+    #[inline]
+    fn is_awaited(&self, e: Ref<'_, Entry>) -> bool {
+        self.ks.hooks.watching() && self.ks.hooks.is_awaited(self.index, e)
+    }
+    /// Whether a change to the key had better wait: a snapshot under way has to encode its long value first, and does so now.
+    /// Whoever does not wait encodes it by itself, with the slot locked.
+    pub fn waits_for_snapshot(&self, key: &[u8]) -> bool {
+        self.ks.hooks.watching() && self.find(&self.locate(key), key).is_some_and(|e| self.is_awaited(e))
     }
     /// Hides nothing and counts nothing, but removes the key if it has expired. For commands that then `peek` at several
     /// keys.
@@ -354,7 +364,7 @@ impl<'a> Db<'a> {
     }
     #[inline]
     fn add(&mut self, at: &Located, e: Owned<Entry>) {
-        if self.fx.keep_expired && self.find(at, e.as_ref().key()).is_some() {
+        if (self.fx.keep_expired || self.ks.hooks.watching()) && self.find(at, e.as_ref().key()).is_some() {
             // One that is over and was kept gives way.
             let key = e.as_ref().key().to_vec();
             self.expire(at, &key);
@@ -494,7 +504,8 @@ impl<'a> Db<'a> {
     /// For the expiry cycle: removes the key if it has expired now. Whether it was.
     pub fn expire_now(&mut self, key: &[u8]) -> bool {
         let at = self.locate(key);
-        let expired = !self.fx.keep_expired && self.find(&at, key).is_some_and(|e| e.is_expired(self.now));
+        let over = |e: Ref<'_, Entry>| e.is_expired(self.now) && !self.is_awaited(e);
+        let expired = !self.fx.keep_expired && self.find(&at, key).is_some_and(over);
         if expired {
             self.expire(&at, key);
         }
@@ -503,7 +514,8 @@ impl<'a> Db<'a> {
     /// For keys of a writable replica's own: removes the key if it has expired. Whether it goes on and has a time.
     pub fn expire_own(&mut self, key: &[u8]) -> bool {
         let at = self.locate(key);
-        let expired = self.find(&at, key).map(|e| (e.expiry() != NO_EXPIRY).then(|| e.is_expired(self.now)));
+        let over = |e: Ref<'_, Entry>| e.is_expired(self.now) && !self.is_awaited(e);
+        let expired = self.find(&at, key).map(|e| (e.expiry() != NO_EXPIRY).then(|| over(e)));
         if expired == Some(Some(true)) {
             self.expire(&at, key);
         }

@@ -12,6 +12,8 @@ use super::sample::Sampler;
 use crate::base::slot::key_slot;
 
 const POOL: usize = 16;
+/// So many times other keys are looked for than those that a snapshot has to encode first, which takes long.
+const SPARED: usize = 4;
 
 /// What `maxmemory-policy` ranks keys by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,8 @@ impl Evictor {
                 on(best.db, &mut |db| {
                     let done = db.with_slot(key_slot(&best.key), |db| {
                         let fits = db.peek(&best.key).is_some_and(|e| !policy.volatile || e.expiry() != NO_EXPIRY);
-                        fits && db.evict(&best.key)
+                        let waits = attempt < SPARED && db.waits_for_snapshot(&best.key);
+                        fits && !waits && db.evict(&best.key)
                     });
                     gone = done == Some(true);
                 });

@@ -121,7 +121,7 @@ fn next(slot: usize, first: usize, step: usize) -> usize {
 /// Removes the expired fields of a hash, some of them. How many.
 fn expire_fields(db: &mut Db<'_>, key: &[u8]) -> u64 {
     let now = db.now;
-    if !matches!(db.peek(key).map(|e| e.view()), Some(View::Hash(_))) {
+    if !matches!(db.peek(key).map(|e| e.view()), Some(View::Hash(_))) || db.waits_for_snapshot(key) {
         return 0;
     }
     let Ok(Some(hash)) = db.hash_write(key) else { return 0 };

@@ -28,6 +28,11 @@ pub trait LogSink: Send + Sync {
 pub trait SnapshotHook: Send + Sync {
     /// The entry, which the snapshot has not saved yet, is about to be changed or removed.
     fn before_write(&self, db: usize, entry: Ref<'_, Entry>);
+    /// Somebody waits to change the entry, which the snapshot has not saved yet: it does so now, in steps. False: nobody is to
+    /// wait.
+    fn want(&self, _db: usize, _entry: Ref<'_, Entry>) -> bool {
+        false
+    }
     /// The database was emptied; these are its tables. Entries that are not saved yet are to be saved, then all is freed.
     fn take_tables(&self, db: usize, tables: Vec<Dict<Entry>>);
     /// Two databases changed places.
@@ -130,6 +135,14 @@ impl Hooks {
             hook.before_write(db, entry);
             entry.set_snapshot_bit(parity);
         }
+    }
+    /// Whether a change to this entry is to wait until the snapshot under way has encoded it, which takes long. It is asked to
+    /// do so now. The lock of its slot is held.
+    #[cold]
+    pub(super) fn is_awaited(&self, db: usize, entry: Ref<'_, Entry>) -> bool {
+        entry.snapshot_bit() != self.parity()
+            && entry.view().is_long()
+            && self.snapshot.read().as_ref().is_some_and(|hook| hook.want(db, entry))
     }
     /// Gives the tables of a database that was emptied to the snapshot under way; back if there is none.
     pub(super) fn take_tables(&self, db: usize, tables: Vec<Dict<Entry>>) -> Option<Vec<Dict<Entry>>> {

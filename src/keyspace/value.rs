@@ -172,6 +172,26 @@ macro_rules! collections {
 }
 collections!(List: List, Set: Set, ZSet: ZSet, Hash: Hash, Stream: Stream);
 
+/// Members that take a good part of a millisecond to encode, and bytes of a string or nodes of a list or stream that do.
+const LONG: usize = 8192;
+const LONG_STRING: usize = 256 << 10;
+const LONG_NODES: usize = 64;
+
+impl View<'_> {
+    /// Whether encoding it takes so long that nobody should wait for it with its slot locked.
+    pub fn is_long(self) -> bool {
+        match self {
+            View::String(Text::Int(_)) => false,
+            View::String(Text::Bytes(b)) => b.len() >= LONG_STRING,
+            View::List(l) => l.as_quicklist().is_some_and(|q| q.node_count() >= LONG_NODES),
+            View::Set(s) => s.len() >= LONG,
+            View::ZSet(z) => z.len() >= LONG,
+            View::Hash(h) => h.raw_len() >= LONG,
+            View::Stream(s) => s.nodes().len() >= LONG_NODES,
+        }
+    }
+}
+
 impl Value {
     /// Whether it is a hash some of whose fields expire.
     pub fn has_volatile_fields(&self) -> bool {

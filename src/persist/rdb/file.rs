@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{Writer, form_of, opcode, write_body};
+use super::{Steps, Writer, form_of, opcode, write_body};
 use crate::base::{clock, crc64};
 use crate::config::Config;
-use crate::keyspace::snapshot::{Busy, Encode, Progress, Snapshot, Stats};
+use crate::keyspace::snapshot::{Busy, Encode, Pieces, Progress, Snapshot, Stats};
 use crate::keyspace::{EntryRef, Keyspace, NO_EXPIRY, access};
 
 /// Which access history goes into the file.
@@ -73,23 +73,66 @@ impl Encode for Records {
     }
     fn entry(&mut self, _db: usize, entry: EntryRef<'_>, out: &mut Vec<u8>) {
         with_writer(out, self.options.compress, |w| {
-            if entry.expiry() != NO_EXPIRY {
-                w.bytes.push(opcode::EXPIRETIME_MS);
-                w.bytes.extend_from_slice(&entry.expiry().to_le_bytes());
-            }
-            match self.options.history {
-                History::None => {}
-                History::Idle => {
-                    w.bytes.push(opcode::IDLE);
-                    w.length(access::idle_ms(entry.access(), self.options.now) / 1000);
-                }
-                History::Frequency => w.bytes.extend_from_slice(&[opcode::FREQ, entry.access() as u8]),
-            }
+            self.write_head(w, entry);
             let view = entry.view();
             w.bytes.push(form_of(view).0);
             w.string(entry.key());
             write_body(w, view);
         });
+    }
+    fn pieces(&mut self, entry: EntryRef<'_>) -> Option<Box<dyn Pieces>> {
+        let compress = self.options.compress;
+        let mut head = Writer::new(compress);
+        self.write_head(&mut head, entry);
+        let (key, steps) = (entry.key().to_vec(), Steps::new(compress));
+        Some(Box::new(Record { head, key, steps, written: Vec::new() }))
+    }
+}
+
+impl Records {
+    /// What comes before the type.
+    fn write_head(&self, w: &mut Writer, entry: EntryRef<'_>) {
+        if entry.expiry() != NO_EXPIRY {
+            w.bytes.push(opcode::EXPIRETIME_MS);
+            w.bytes.extend_from_slice(&entry.expiry().to_le_bytes());
+        }
+        match self.options.history {
+            History::None => {}
+            History::Idle => {
+                w.bytes.push(opcode::IDLE);
+                w.length(access::idle_ms(entry.access(), self.options.now) / 1000);
+            }
+            History::Frequency => w.bytes.extend_from_slice(&[opcode::FREQ, entry.access() as u8]),
+        }
+    }
+}
+
+/// A record that is written in steps.
+struct Record {
+    head: Writer,
+    key: Vec<u8>,
+    steps: Steps,
+    /// Its bytes so far, from the type on, without the key.
+    written: Vec<Vec<u8>>,
+}
+
+impl Pieces for Record {
+    fn step(&mut self, entry: EntryRef<'_>) -> bool {
+        let last = self.steps.step(entry.view());
+        self.written.push(self.steps.take_written());
+        last
+    }
+    fn finish(self: Box<Self>) -> Vec<Vec<u8>> {
+        let Record { head: mut w, key, steps, mut written } = *self;
+        written.push(steps.finish().0);
+        // The key stands between the type, which is the first byte that was written, and the value.
+        let first = written.iter_mut().find(|bytes| !bytes.is_empty());
+        if let Some(first) = first {
+            w.bytes.push(first.remove(0));
+        }
+        w.string(&key);
+        written.insert(0, w.bytes);
+        written
     }
 }
 

@@ -1,7 +1,7 @@
 //! A value to bytes in steps, so that what a big one takes is divided among many short looks at it.
 //!
 //! Between two steps the value must stay as it was: whoever writes it out watches the key, and begins again when it was
-//! touched. What is written is what [`super::write_value`] writes, but for the order of members.
+//! touched; or keeps it from being touched, as a snapshot does. What is written is what [`super::write_value`] writes, but for the order of members.
 
 use super::encode::{Writer, form_of, write_body};
 use crate::keyspace::{Text, View};
@@ -68,6 +68,7 @@ impl Steps {
     /// Writes some of the value. Whether that was the last of it.
     pub fn step(&mut self, value: View<'_>) -> bool {
         let until = self.w.bytes.len() + STEP;
+        self.w.bytes.reserve(STEP + STEP / 4);
         if let At::Start = self.at {
             self.begin(value);
         }
@@ -146,7 +147,11 @@ impl Steps {
                 write_body(w, value);
                 At::End
             }
-            View::String(_) => At::Byte(0),
+            View::String(text) => {
+                // Only asked for: it is there once it is written to.
+                self.text.reserve_exact(text.len());
+                At::Byte(0)
+            }
             View::List(l) => {
                 w.length(l.as_quicklist().map_or(0, |q| q.node_count()) as u64);
                 At::Node(0)
@@ -177,7 +182,12 @@ impl Steps {
         };
     }
 
-    /// Type byte and body, and the version that a reader must know. All steps were made.
+    /// What is written so far, and is not to be given out again.
+    pub fn take_written(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.w.bytes)
+    }
+
+    /// Type byte and body without what was taken, and the version that a reader must know. All steps were made.
     pub fn finish(mut self) -> (Vec<u8>, u16) {
         if !self.text.is_empty() {
             self.w.string(&self.text);
