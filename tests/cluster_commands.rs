@@ -185,11 +185,40 @@ fn flushslot_empties_one_slot_here_and_on_replicas() {
     let slot = key_slot(b"a");
     assert_eq!(c.run(&format!("CLUSTER FLUSHSLOT {slot} SYNC")).text(), "OK");
     assert_eq!(c.run("DBSIZE").int(), 1);
-    wait("the replica", || replica.server.connect().run("DBSIZE").int() == 1);
+    wait("the replica", || replica.server.connect().run("DBSIZE") == Value::Int(1));
     assert_eq!(c.run(&format!("CLUSTER FLUSHSLOT {slot}")).text(), "OK");
     assert_eq!(c.run("CLUSTER FLUSHSLOT 16384").text(), "ERR Invalid or out of range slot");
     assert_eq!(c.run("CLUSTER FLUSHSLOT 1 LATER").text(), "ERR syntax error");
     assert!(replica.run("CLUSTER FLUSHSLOT 1").starts_with("READONLY"));
+}
+
+/// Whoever waited for a key of a slot without keys went on waiting at the node that the slot had left, and nobody heard that
+/// the cluster was down.
+#[test]
+fn clients_that_wait_for_keys_hear_that_their_slot_is_gone() {
+    let nodes = three();
+    let (from, to) = (&nodes[2], &nodes[0]);
+    // The first slot of the third node.
+    let (key, slot) = ("key9184688", 10923);
+    assert_eq!(key_slot(key.as_bytes()), slot);
+    let mut waiting = from.server.connect();
+    let block = |conn: &mut Conn, key: &str| {
+        conn.send(&[b"BRPOP", key.as_bytes(), b"0"]);
+        wait("a client that waits", || from.run("INFO clients").contains("blocked_clients:1"));
+    };
+    block(&mut waiting, key);
+    for node in [to, from] {
+        assert_eq!(node.run(&format!("CLUSTER SETSLOT {slot} NODE {}", to.id())), "OK");
+    }
+    assert_eq!(waiting.read().text(), format!("MOVED {slot} 127.0.0.1:{}", to.port()));
+    // What it waits for now stays where it is; but a slot without an owner makes the cluster one that is down.
+    let other = (0..).map(|n| format!("k{n}")).find(|k| (11_000..16_000).contains(&key_slot(k.as_bytes()))).unwrap();
+    block(&mut waiting, &other);
+    assert_eq!(from.run("CLUSTER DELSLOTS 16383"), "OK");
+    assert_eq!(waiting.read().text(), "CLUSTERDOWN The cluster is down");
+    let stats = from.run("INFO all");
+    assert!(stats.contains("errorstat_MOVED:count=1") && stats.contains("errorstat_CLUSTERDOWN:count=1"), "{stats}");
+    assert!(stats.lines().any(|l| l.starts_with("cmdstat_brpop:calls=2,") && l.ends_with("failed_calls=2")), "{stats}");
 }
 
 /// Only what waits to be sent was counted, which is next to nothing most of the time.

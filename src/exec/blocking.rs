@@ -204,8 +204,8 @@ impl Worker {
     }
 
     /// A wait ended without service: the command counts as executed now.
-    pub fn count_unserved(&self, waiter: &Waiter, failed: bool) {
-        crate::commands::connection::kill::count_unserved(self.server, self.stats, waiter, failed);
+    pub fn count_unserved(&self, waiter: &Waiter) {
+        crate::commands::connection::kill::count_unserved(self.server, self.stats, waiter, None);
     }
 
     /// After a wait ended, however it did: takes the waiter out of the queues.

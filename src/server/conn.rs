@@ -465,7 +465,7 @@ impl Conn {
             if waiter.claim() {
                 let counted = crate::commands::replication::wait::on_timeout(self.server, waiter);
                 let reply = counted.unwrap_or_else(|| waiter.on_timeout.clone());
-                self.shared.take().exec.count_unserved(waiter, false);
+                self.shared.take().exec.count_unserved(waiter);
                 self.out.raw(&reply);
                 self.end_wait();
             } else {

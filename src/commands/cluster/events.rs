@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering::*;
 use super::transfer::import;
 use super::{endpoint, keys};
 use crate::base::{clock, slot};
-use crate::clients::PauseKind;
-use crate::cluster::SlotSet;
+use crate::clients::{Client, PauseKind};
 use crate::cluster::core::{Event, Level};
+use crate::cluster::{SlotSet, State};
 use crate::commands::Server;
+use crate::commands::connection::kill;
 use crate::commands::replication::role;
 use crate::keyspace::{Db, Effects, Located};
 use crate::repl::Primary;
@@ -30,6 +31,11 @@ fn carry(server: &'static Server, event: Event) {
         Event::State(state, reason) => {
             tracing::info!("Cluster state changed: {}", state.name());
             tracing::debug!("Cluster state: {}", reason.text());
+            if state == State::Fail {
+                // What they wait for nobody can write.
+                publish_view(server);
+                send_away(server, None, |_, _| Some(b"-CLUSTERDOWN The cluster is down\r\n".to_vec()));
+            }
         }
         Event::BecomePrimary => {
             let mut held = server.keyspace.held();
@@ -54,6 +60,8 @@ fn carry(server: &'static Server, event: Event) {
             lose(server, slots);
         }
         Event::ChannelsLost(slots) => {
+            // Whoever comes from now on is redirected at once, and whoever waits is below.
+            publish_view(server);
             server.cluster.slot_stats.reset(slots.iter());
             server.pubsub.end_shard(|channel| slots.contains(slot::key_slot(channel)));
             redirect_blocked(server, &slots);
@@ -150,14 +158,9 @@ pub fn lose_and_then(server: &'static Server, slots: SlotSet, then: impl FnOnce(
 /// Clients that wait for keys of these slots are sent to the new owner.
 fn redirect_blocked(server: &'static Server, slots: &SlotSet) {
     let Some(view) = server.cluster.view() else { return };
-    for client in server.registry.all() {
-        let waiter = client.blocked.lock().clone();
-        let Some(waiter) = waiter else { continue };
-        let Some(slot) = waiter.keys.first().map(|key| slot::key_slot(key)).filter(|slot| slots.contains(*slot)) else {
-            continue;
-        };
-        if view.is_mine(slot) || !waiter.claim() {
-            continue;
+    send_away(server, Some(slots), |client, slot| {
+        if view.is_mine(slot) {
+            return None;
         }
         let text = match view.owner(slot) {
             Some(owner) => {
@@ -167,6 +170,31 @@ fn redirect_blocked(server: &'static Server, slots: &SlotSet) {
             }
             None => "-CLUSTERDOWN Hash slot not served\r\n".to_owned(),
         };
-        waiter.to.deliver(text.into_bytes());
+        Some(text.into_bytes())
+    });
+}
+
+/// Ends waits for keys of these slots, or of any, with the error that is given for a client and a slot.
+fn send_away(server: &'static Server, slots: Option<&SlotSet>, error: impl Fn(&Client, u16) -> Option<Vec<u8>>) {
+    // Whoever went by an older view waits already, where others can see it, once its slot was held.
+    let mut held = server.keyspace.held();
+    match slots {
+        Some(slots) => held.lock(&mut slots.iter().collect::<Vec<_>>()),
+        None => held.lock_all(),
+    };
+    held.unlock();
+    let counters = server.metrics.spare();
+    for client in server.registry.all() {
+        let waiter = client.blocked.lock().clone();
+        let Some(waiter) = waiter else { continue };
+        let Some(slot) = waiter.keys.first().map(|key| slot::key_slot(key)) else { continue };
+        if slots.is_some_and(|slots| !slots.contains(slot)) {
+            continue;
+        }
+        if let Some(text) = error(&client, slot).filter(|_| waiter.claim()) {
+            let code = text[1..].split(|&c| c == b' ').next();
+            kill::count_unserved(server, counters.stats, &waiter, code);
+            waiter.to.deliver(text);
+        }
     }
 }

@@ -77,7 +77,7 @@ fn unblock(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     let waiter = target.and_then(|client| client.blocked.lock().clone());
     let claimed = waiter.filter(|waiter| waiter.claim());
     if let Some(waiter) = &claimed {
-        count_unserved(cx.server, cx.stats, waiter, with_error);
+        count_unserved(cx.server, cx.stats, waiter, with_error.then_some(b"UNBLOCKED"));
         waiter.to.deliver(if with_error {
             b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec()
         } else {
@@ -88,16 +88,16 @@ fn unblock(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
-/// A wait ended without service: the command counts as executed now.
-pub fn count_unserved(server: &Server, stats: &ThreadStats, waiter: &Waiter, failed: bool) {
+/// A wait ended without service, with an error of this code or without one: the command counts as executed now.
+pub fn count_unserved(server: &Server, stats: &ThreadStats, waiter: &Waiter, error: Option<&[u8]>) {
     let argv: Vec<&[u8]> = waiter.argv.iter().map(Vec::as_slice).collect();
     if let Some(entry) = server.lookup.resolve(&argv) {
         let command = stats.command(entry.id);
         command.calls.add(1);
-        command.failed.add(u64::from(failed));
+        command.failed.add(u64::from(error.is_some()));
     }
-    if failed {
-        stats.errors.count(b"UNBLOCKED");
+    if let Some(code) = error {
+        stats.errors.count(code);
         stats.error_replies.add(1);
     }
 }

@@ -96,7 +96,7 @@ pub fn become_replica(server: &Server, primary: Primary) {
             {
                 const TEXT: &[u8] =
                     b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
-                count_unserved(server, counters.stats, &waiter, true);
+                count_unserved(server, counters.stats, &waiter, Some(b"UNBLOCKED"));
                 if client.has(flags::REDIRECTS) && !server.cluster.is_enabled() {
                     waiter.to.deliver([b"-", to_primary(server).text(), b"\r\n"].concat());
                     continue;
