@@ -180,6 +180,10 @@ fn a_failover_that_cannot_be_is_given_up_and_writes_go_on() {
     assert_eq!(c.run("FAILOVER TIMEOUT 200").text(), "OK");
     assert_eq!(c.run("FAILOVER").text(), "ERR FAILOVER already in progress.");
     assert_eq!(c.info("master_failover_state"), "waiting-for-sync");
+    // The pause is the failover's, whatever clients do about theirs.
+    c.run("CLIENT PAUSE 1 WRITE");
+    c.run("CLIENT UNPAUSE");
+    assert_eq!((c.info("paused_reason"), c.info("paused_actions")), ("failover_in_progress".into(), "write".into()));
     assert_eq!(c.run("SET a 2").text(), "OK", "held back until it is given up");
     assert_eq!(c.info("master_failover_state"), "no-failover");
     nodes[1].server.signal("CONT");

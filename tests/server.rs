@@ -148,7 +148,11 @@ fn hello_chooses_the_protocol_and_names_the_connection() {
 fn a_password_is_asked_for() {
     let server = Server::start(&["--requirepass", "secret"]);
     let mut c = server.connect();
-    assert_eq!(c.run("GET a").text(), "NOAUTH Authentication required.");
+    // Nor is it said what there is.
+    for line in ["GET a", "GET", "NOSUCH a", "CONFIG NOSUCH", "CLIENT SETNAME"] {
+        assert_eq!(c.run(line).text(), "NOAUTH Authentication required.", "{line}");
+    }
+    assert_eq!(c.run("AUTH").text(), "ERR wrong number of arguments for 'auth' command");
     assert!(c.run("HELLO 3").text().starts_with("NOAUTH HELLO must be called"));
     assert!(c.run("AUTH wrong").text().starts_with("WRONGPASS"));
     assert!(c.run("AUTH nobody secret").text().starts_with("WRONGPASS"));
@@ -394,6 +398,7 @@ fn memory_is_explained() {
     assert_eq!(figure(&mut c, "aof.buffer"), Some(0), "there is no append-only file");
     let overhead = figure(&mut c, "overhead.total");
     c.run("CONFIG SET appendonly yes");
+    c.until("the file", |c| c.run("INFO persistence").text().contains("aof_buffer_length"));
     // It was 0 as soon as everything was written, though its memory was still there.
     c.command(&[b"SET", b"big", &[b'x'; 100_000]]);
     c.until("the write", |c| c.info("aof_buffer_length") == "0");
@@ -506,4 +511,67 @@ fn keys_that_expire_at_the_end_of_time_stop_no_expiry_pass() {
     c.run("SET short v PX 1");
     c.until("a pass", |c| c.run("DBSIZE").int() == 3);
     assert!(c.info("db0").contains("avg_ttl="), "{}", c.info("db0"));
+}
+
+#[test]
+fn a_hash_seed_orders_keys_alike_on_all_nodes() {
+    let order = |args: &[&str]| {
+        let server = Server::start(args);
+        let mut c = server.connect();
+        for i in 0..200 {
+            c.run(&format!("SET {{t}}{i} x"));
+            c.run(&format!("SADD set {{t}}{i}"));
+        }
+        let (mut found, mut cursors, mut cursor) = (Vec::new(), Vec::new(), "0".to_owned());
+        loop {
+            let reply = c.run(&format!("SCAN {cursor}"));
+            cursor = reply.items()[0].text();
+            found.extend(reply.items()[1].texts());
+            cursors.push(cursor.clone());
+            if cursor == "0" {
+                break;
+            }
+        }
+        let members = c.run("SSCAN set 0 COUNT 1000").items()[1].texts();
+        assert!(found.len() == 201 && members.len() == 200);
+        (found, cursors, members)
+    };
+    let first = order(&["--hash-seed", "of all nodes"]);
+    assert_eq!(order(&["--hash-seed", "of all nodes"]), first);
+    assert_ne!(order(&["--hash-seed", "another"]).0, first.0);
+    assert_ne!(order(&[]).0, order(&[]).0);
+    assert!(fails(&["--hash-seed", &"x".repeat(257)]).contains("hash-seed must be at most 256 characters"));
+}
+
+#[test]
+fn what_valkey_9_says_otherwise_than_redis_7() {
+    let server = Server::start(&[]);
+    let mut c = server.connect();
+    // Options come in the order of their names.
+    let Value::Array(pairs) = c.run("CONFIG GET *max*") else { panic!("no array") };
+    let names: Vec<String> = pairs.iter().step_by(2).map(Value::text).collect();
+    assert!(names.len() > 10 && names.is_sorted(), "{names:?}");
+    // A transaction can not lose the replies to its own commands.
+    c.run("MULTI");
+    assert_eq!(c.run("CLIENT REPLY OFF").text(), "ERR Command not allowed inside a transaction");
+    assert!(c.run("EXEC").text().starts_with("EXECABORT"));
+    // Slots are numbers also where there is no cluster.
+    assert_eq!(c.run("CLUSTER KEYSLOT foo{hash_tag}").int(), 2515);
+    assert_eq!(c.run("CLUSTER MYID").text(), "ERR This instance has cluster support disabled");
+}
+
+#[test]
+fn info_tells_of_pauses_and_of_what_workers_do() {
+    let server = Server::start(&["--io-threads", "2"]);
+    let mut c = server.connect();
+    let state = |c: &mut Conn| ["paused_reason", "paused_actions", "paused_timeout_milliseconds"].map(|f| c.info(f));
+    assert_eq!(state(&mut c), ["none", "none", "0"]);
+    c.run("CLIENT PAUSE 100000 WRITE");
+    let [reason, actions, left] = state(&mut c);
+    assert_eq!((&reason[..], &actions[..]), ("client_pause", "write"));
+    assert!((50_000..=100_000).contains(&left.parse().unwrap()), "{left}");
+    c.run("CLIENT UNPAUSE");
+    assert_eq!(state(&mut c), ["none", "none", "0"]);
+    c.until("time on a CPU", |c| c.info("used_active_time_main_thread").parse::<f64>().is_ok_and(|s| s > 0.0));
+    assert!(c.info("used_active_time_io_thread_1").parse::<f64>().is_ok());
 }

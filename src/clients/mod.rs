@@ -10,7 +10,7 @@ pub mod tracking;
 
 pub use job::{Job, Reach};
 pub use mailbox::{Mail, Mailbox};
-pub use pause::{Pause, PauseKind, SlotPause};
+pub use pause::{Pause, PauseKind, PauseReason, SlotPause};
 pub use registry::{Client, Registry, flags};
 pub use replica::{Filter, Hello, Replica, Stage};
 pub use session::{Acks, Block, Close, Follow, Import, Multi, NullKind, Queued, ReplyMode, Session, received};

@@ -16,10 +16,32 @@ pub enum PauseKind {
     All,
 }
 
-/// The pause in force, if any.
+/// What a pause is for. Each begins and ends by itself: CLIENT UNPAUSE leaves that of a failover alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseReason {
+    /// CLIENT PAUSE.
+    Command,
+    /// SHUTDOWN waits for replicas.
+    Shutdown,
+    /// A failover by hand waits until its replica has everything.
+    Failover,
+}
+
+impl PauseReason {
+    /// The name in INFO.
+    pub fn name(self) -> &'static str {
+        match self {
+            PauseReason::Command => "client_pause",
+            PauseReason::Shutdown => "shutdown_in_progress",
+            PauseReason::Failover => "failover_in_progress",
+        }
+    }
+}
+
+/// The pauses in force, if any.
 #[derive(Debug, Default)]
 pub struct Pause {
-    /// Unix ms until which writes are held back; 0: not. The hot path looks at these two.
+    /// Unix ms until which writes are held back, the last of `reasons`; 0: not. The hot path looks at these two.
     write_until: AtomicI64,
     all_until: AtomicI64,
     /// Unix ms until which writes to slots are held back, the last of `slots`; 0: not.
@@ -27,7 +49,15 @@ pub struct Pause {
     slots: Mutex<Slots>,
     /// Counts changes, so that waiting connections look again.
     changes: AtomicU64,
-    lock: Mutex<()>,
+    reasons: Mutex<Vec<Reasoned>>,
+}
+
+/// A pause of all slots: what for, of what, and until when (Unix ms).
+#[derive(Debug, Clone, Copy)]
+struct Reasoned {
+    reason: PauseReason,
+    kind: PauseKind,
+    until: i64,
 }
 
 /// Slots to which writes are held back.
@@ -90,14 +120,27 @@ impl Drop for SlotPause<'_> {
 }
 
 impl Pause {
-    /// Begins a pause, or makes the one in force longer and stricter; it never shortens it.
-    pub fn start(&self, kind: PauseKind, until: i64) {
-        let _guard = self.lock.lock();
-        if kind == PauseKind::All {
-            self.all_until.fetch_max(until, AcqRel);
-        }
-        self.write_until.fetch_max(until, AcqRel);
+    /// Begins a pause, or makes the one that is in force for the same reason longer and stricter; it never shortens it.
+    pub fn start(&self, reason: PauseReason, kind: PauseKind, until: i64) {
+        self.change_reasons(|reasons| match reasons.iter_mut().find(|of| of.reason == reason) {
+            Some(of) => (of.kind, of.until) = (of.kind.max(kind), of.until.max(until)),
+            None => reasons.push(Reasoned { reason, kind, until }),
+        });
+    }
+    fn change_reasons(&self, change: impl FnOnce(&mut Vec<Reasoned>)) {
+        let mut reasons = self.reasons.lock();
+        change(&mut reasons);
+        let last = |kind| reasons.iter().filter(|of| of.kind >= kind).map(|of| of.until).max().unwrap_or(0);
+        self.all_until.store(last(PauseKind::All), Release);
+        self.write_until.store(last(PauseKind::Write), Release);
         self.changes.fetch_add(1, AcqRel);
+    }
+    /// What is held back at `now`, what for, and for how many more ms: of several reasons the one that lasts longest.
+    pub fn longest(&self, now: i64) -> Option<(PauseKind, PauseReason, i64)> {
+        let kind = self.kind(now)?;
+        let reasons = self.reasons.lock();
+        let of = reasons.iter().filter(|of| of.kind >= kind && of.until > now).max_by_key(|of| of.until)?;
+        Some((kind, of.reason, of.until - now))
     }
     /// Holds back writes to these ranges of slots, both ends included, until then (Unix ms) at most.
     pub fn hold<'a>(&'a self, registry: &'a Registry, ranges: Vec<(u16, u16)>, until: i64) -> SlotPause<'a> {
@@ -133,12 +176,9 @@ impl Pause {
     pub fn version(&self) -> u64 {
         self.changes.load(Acquire)
     }
-    /// Ends the pause of all slots.
-    pub fn end(&self) {
-        let _guard = self.lock.lock();
-        self.all_until.store(0, Release);
-        self.write_until.store(0, Release);
-        self.changes.fetch_add(1, AcqRel);
+    /// Ends the pause for this reason.
+    pub fn end(&self, reason: PauseReason) {
+        self.change_reasons(|reasons| reasons.retain(|of| of.reason != reason));
     }
     /// Whether any pause may be in force: cheap, and false nearly always.
     #[inline]
@@ -159,11 +199,11 @@ impl Pause {
     pub fn until(&self) -> i64 {
         self.write_until.load(Acquire).max(self.slots_until.load(Acquire))
     }
-    /// Forgets a pause whose time is over. True if there was one.
+    /// Forgets pauses whose time is over. True if there was one.
     pub fn lapse(&self, now: i64) -> bool {
-        let all = (1..=now).contains(&self.write_until.load(Acquire));
-        if all && self.kind(now).is_none() {
-            self.end();
+        let all = self.write_until.load(Acquire) != 0 && self.reasons.lock().iter().any(|of| of.until <= now);
+        if all {
+            self.change_reasons(|reasons| reasons.retain(|of| of.until > now));
         }
         let slots = self.slots_until.load(Acquire) != 0 && self.slots.lock().held.iter().any(|h| h.until <= now);
         if slots {
@@ -186,7 +226,7 @@ mod tests {
         assert_eq!((p.kind(50), p.until()), (None, 100));
         let holds = |slot| p.holds_slot(slot, None);
         assert!([3, 5, 9].into_iter().all(holds) && ![2, 6, 10].into_iter().any(holds));
-        p.start(PauseKind::Write, 50);
+        p.start(PauseReason::Command, PauseKind::Write, 50);
         assert!(p.lapse(60) && p.holds_slots(60) && p.is_set());
         assert!(p.lapse(100) && !p.is_set() && !p.lapse(100));
     }
@@ -211,13 +251,29 @@ mod tests {
     }
 
     #[test]
+    fn pauses_for_several_reasons_end_each_by_itself() {
+        let p = Pause::default();
+        p.start(PauseReason::Failover, PauseKind::Write, i64::MAX);
+        p.start(PauseReason::Command, PauseKind::All, 100);
+        assert_eq!(p.longest(40), Some((PauseKind::All, PauseReason::Command, 60)));
+        p.end(PauseReason::Command);
+        assert_eq!(p.longest(40), Some((PauseKind::Write, PauseReason::Failover, i64::MAX - 40)));
+        p.start(PauseReason::Command, PauseKind::Write, 100);
+        assert!(!p.lapse(50) && p.lapse(100) && p.is_set());
+        assert_eq!(p.kind(200), Some(PauseKind::Write));
+        p.end(PauseReason::Failover);
+        assert_eq!((p.longest(40), p.is_set()), (None, false));
+    }
+
+    #[test]
     fn a_second_pause_never_shortens_or_softens_the_first() {
         let p = Pause::default();
-        p.start(PauseKind::All, 100);
-        p.start(PauseKind::Write, 50);
+        p.start(PauseReason::Command, PauseKind::All, 100);
+        p.start(PauseReason::Command, PauseKind::Write, 50);
         assert_eq!(p.kind(60), Some(PauseKind::All));
-        p.start(PauseKind::Write, 200);
-        assert_eq!((p.kind(99), p.kind(150), p.kind(200)), (Some(PauseKind::All), Some(PauseKind::Write), None));
+        p.start(PauseReason::Command, PauseKind::Write, 200);
+        // As in Valkey: a reason has one kind and one end.
+        assert_eq!((p.kind(150), p.kind(200)), (Some(PauseKind::All), None));
         assert!(p.lapse(200) && !p.is_set());
     }
 }

@@ -341,7 +341,7 @@ impl Config {
                 names.filter(|name| glob::matches(pattern, name.as_bytes(), true)).for_each(|n| add(at, n.as_bytes()));
             }
         }
-        found.sort_by_key(|(at, _)| *at);
+        found.sort_by(|(_, a), (_, b)| a.cmp(b));
         found.into_iter().map(|(at, name)| (name, self.text(at))).collect()
     }
 

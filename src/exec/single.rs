@@ -107,7 +107,8 @@ impl Worker {
         // What came before, the end of a wait say, may have met a script's locks.
         self.denied = false;
         let Some(container) = self.server.lookup.command(argv[0]) else {
-            let e = unknown_command(argv);
+            // Who has not said who they are does not hear what there is.
+            let e = if session.authenticated { unknown_command(argv) } else { Error::NOAUTH };
             self.parts().reject(session, None, &e, out);
             return Stop::No;
         };
@@ -115,7 +116,8 @@ impl Worker {
             Some(sub) if !container.command.subs.is_empty() => match self.server.lookup.sub(container, sub) {
                 Some(sub) => sub,
                 None => {
-                    let e = Error::subcommand(&container.name, sub);
+                    let known = session.authenticated || container.command.meta.flags.has(Flags::NO_AUTH);
+                    let e = if known { Error::subcommand(&container.name, sub) } else { Error::NOAUTH };
                     self.parts().reject(session, Some(container), &e, out);
                     return Stop::No;
                 }
@@ -124,7 +126,9 @@ impl Worker {
         };
         let meta = &entry.command.meta;
         if !meta.arity_fits(argv.len()) {
-            self.refuse(session, entry, &Error::arity(meta.name), now, out);
+            let known = session.authenticated || meta.flags.has(Flags::NO_AUTH);
+            let e = if known { Error::arity(meta.name) } else { Error::NOAUTH };
+            self.refuse(session, entry, &e, now, out);
             return Stop::No;
         }
         if self.leaves && !coroutine::is_inside() && runs_script(session, entry, self.server) {

@@ -32,6 +32,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
+use sha2::{Digest, Sha256};
+
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
 use crate::commands::acl as users;
@@ -43,10 +45,21 @@ use crate::commands::server::oom;
 use crate::config::Config;
 use crate::repl::Primary;
 
+/// Sets the key of the hash that orders tables: from the seed, or at random where there is none.
+fn set_hash_key(seed: &[u8]) {
+    if seed.is_empty() {
+        siphash::randomize();
+        return;
+    }
+    let digest: [u8; 32] = Sha256::digest(seed).into();
+    let (words, _) = digest.as_chunks::<8>();
+    siphash::set_key(u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]));
+}
+
 /// Runs a server until it is told to end. The exit status: 0 after an orderly end, 1 when it could not start.
 pub fn run(config: Config) -> ExitCode {
-    siphash::randomize();
     let config: &'static Config = Box::leak(Box::new(config));
+    set_hash_key(&config.hash_seed());
     if config.daemonize()
         && let Err(e) = os::daemonize()
     {

@@ -145,9 +145,16 @@ pub struct Area {
 impl Area {
     /// The area inside of corners; its centre is their mean.
     pub fn polygon(corners: Vec<Place>) -> Area {
-        let n = corners.len().max(1) as f64;
-        let mean = |f: fn(&Place) -> f64| corners.iter().map(f).sum::<f64>() / n;
-        Area { centre: Place { lon: mean(|p| p.lon), lat: mean(|p| p.lat) }, form: Form::Polygon(corners) }
+        // The mean of the corners in space, as seen from the middle of the globe.
+        let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
+        for corner in &corners {
+            let (lon, lat) = (corner.lon.to_radians(), corner.lat.to_radians());
+            x += lat.cos() * lon.cos();
+            y += lat.cos() * lon.sin();
+            z += lat.sin();
+        }
+        let centre = Place { lon: y.atan2(x).to_degrees(), lat: z.atan2(x.hypot(y)).to_degrees() };
+        Area { centre, form: Form::Polygon(corners) }
     }
 
     /// How far from the centre a place is, if it is in the area.

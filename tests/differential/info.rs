@@ -35,6 +35,7 @@ const NEWER: &[(&str, &[&str])] = &[
         ],
     ),
     ("In Valkey WAIT is a command that blocks.", &["wait categories"]),
+    ("Valkey 9 keeps it out of transactions, whose replies it would lose.", &["client|reply flags"]),
     ("In Valkey a flag keeps it out of transactions; in Redis it refuses by itself.", &["multi flags", "watch flags"]),
     (
         "Valkey answers it while data are loaded.",

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::*;
 use super::transfer::import;
 use super::{endpoint, keys};
 use crate::base::{clock, slot};
-use crate::clients::{Client, PauseKind};
+use crate::clients::{Client, PauseKind, PauseReason};
 use crate::cluster::core::{Event, Level};
 use crate::cluster::{SlotSet, State};
 use crate::commands::Server;
@@ -69,7 +69,7 @@ fn carry(server: &'static Server, event: Event) {
         Event::PauseWrites { until } => {
             // The core's clock and the wall clock have their own zero.
             let until = clock::now_ms() + (until - clock::steady_ms());
-            server.pause.start(PauseKind::Write, until);
+            server.pause.start(PauseReason::Failover, PauseKind::Write, until);
             // Writes that were under way are through once all slots were held.
             let mut held = server.keyspace.held();
             held.lock_all();
@@ -80,7 +80,7 @@ fn carry(server: &'static Server, event: Event) {
             }
         }
         Event::ResumeWrites => {
-            server.pause.end();
+            server.pause.end(PauseReason::Failover);
             server.registry.nudge_all();
         }
         Event::Published { channel, message, shard } => {

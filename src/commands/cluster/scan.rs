@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use super::{Server, view};
+use crate::base::siphash;
 use crate::base::slot::{SLOTS, key_slot};
 use crate::commands::generic::scan::{Request, Scan};
 use crate::commands::{CmdResult, Command, Ctx, Scope};
@@ -52,9 +53,14 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     tags
 });
 
-/// Where positions come from: it changes with every start, since tables are ordered by a hash with a secret.
-fn fingerprint(server: &Server) -> &str {
-    &server.run_id[..8]
+/// Where positions come from: tables are ordered by a hash with a secret, which changes with every start, unless `hash-seed`
+/// names it; then all nodes with the same one have the same order.
+fn fingerprint(server: &Server) -> String {
+    match &server.config.hash_seed()[..] {
+        [] => server.run_id[..8].to_owned(),
+        // No part of the hash's own key.
+        _ => format!("S{:08x}", siphash::hash(b"order of tables") as u32),
+    }
 }
 
 fn cursor(fingerprint: &str, slot: u16, pos: u64) -> String {
@@ -90,7 +96,7 @@ fn scan(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if only.is_some_and(|only| only != slot) {
         return Err(Error::new("ERR The cursor is of another slot"));
     }
-    let mine = fingerprint(cx.server).to_owned();
+    let mine = fingerprint(cx.server);
     let mut pos = if from == mine { pos } else { 0 };
     let ended = if cx.db.is_used() { scan.slot(cx, slot, &mut pos)? } else { true };
     let next = match ended {

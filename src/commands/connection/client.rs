@@ -153,8 +153,10 @@ static NO_TOUCH: Command = Command::new(
 );
 
 /// <https://valkey.io/commands/client-reply/>
-static REPLY: Command =
-    Command::new(sub("client|reply", 3, SUB, "3.2.0", "Turns the replies to this connection on or off."), reply);
+static REPLY: Command = Command::new(
+    sub("client|reply", 3, SUB.or(Flags::NO_MULTI), "3.2.0", "Turns the replies to this connection on or off."),
+    reply,
+);
 
 fn reply(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     match () {

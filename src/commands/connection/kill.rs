@@ -2,7 +2,7 @@
 
 use super::client::FLAGS;
 use super::filter::Filter;
-use crate::clients::{Close, PauseKind};
+use crate::clients::{Close, PauseKind, PauseReason};
 use crate::commands::options;
 use crate::commands::options::{int, is};
 use crate::commands::{CmdResult, Command, Ctx, Server};
@@ -121,7 +121,7 @@ fn pause(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         Some(_) => return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
     let timeout = options::timeout_ms(args[2], cx.db.clock)?;
-    cx.server.pause.start(kind, cx.db.clock + timeout);
+    cx.server.pause.start(PauseReason::Command, kind, cx.db.clock + timeout);
     cx.out.ok();
     Ok(())
 }
@@ -137,7 +137,7 @@ pub static UNPAUSE: Command = Command::new(
 );
 
 fn unpause(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
-    cx.server.pause.end();
+    cx.server.pause.end(PauseReason::Command);
     cx.server.registry.nudge_all();
     cx.out.ok();
     Ok(())

@@ -426,6 +426,15 @@ mod tests {
             "*1 *2 $7 Catania :3479447370796909"
         );
         assert_eq!(b.run("geosearch s bypolygon 4 13 37 16 37 16 38.5 13 38.5 desc"), "*2 $7 Palermo $7 Catania");
+        // The centre is the mean of the corners in space: the distances of Valkey's page of the command.
+        assert_eq!(
+            b.run(
+                "geosearch s bypolygon 5 12.41098696654226 38.05033923003755 15.107936245794182 38.00616649901906 \
+                 18.148439288534455 38.63804787603499 17.80831874257693 39.50316813110968 12.458468633214036 \
+                 38.57719533463012 asc withdist"
+            ),
+            "*2 *2 $7 Palermo $11 166482.0159 *2 $5 edge2 $11 180861.7725"
+        );
         assert_eq!(b.run("geosearch s bypolygon 2 13 37 16 37 asc"), "-ERR BYPOLYGON must have at least 3 vertices");
         assert_eq!(b.run("geosearch s fromlonlat 1 1 bypolygon 3 1 1 2 2 1 2"), "-ERR syntax error");
         assert_eq!(b.run("georadius s 15 37 200 km count 1"), "*1 $7 Catania");

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::*;
 
 use super::{info, role};
-use crate::clients::{PauseKind, Stage};
+use crate::clients::{PauseKind, PauseReason, Stage};
 use crate::commands::options::{self, is};
 use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::repl::{FailoverPlan, Primary};
@@ -83,7 +83,7 @@ fn failover(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     tracing::info!("FAILOVER requested to {}.", to.as_ref().map_or("any replica".into(), |(h, p)| format!("{h}:{p}")));
     let deadline = (timeout > 0).then(|| cx.db.clock.saturating_add(timeout));
     *server.repl.failover.lock() = Some(FailoverPlan { to, force, deadline, handing_over: false, abort: None });
-    server.pause.start(PauseKind::Write, i64::MAX);
+    server.pause.start(PauseReason::Failover, PauseKind::Write, i64::MAX);
     server.repl.ask();
     cx.out.ok();
     Ok(())
@@ -114,7 +114,7 @@ pub fn succeed(server: &Server) {
 }
 
 fn end_pause(server: &Server) {
-    server.pause.end();
+    server.pause.end(PauseReason::Failover);
     server.registry.nudge_all();
 }
 

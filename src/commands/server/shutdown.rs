@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
-use crate::clients::{Block, Close, PauseKind};
+use crate::clients::{Block, Close, PauseKind, PauseReason};
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Server};
@@ -89,7 +89,7 @@ const FAILED: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
 
 /// Writes go on, and those who asked for the end hear of it.
 fn give_up(server: &Server) {
-    server.pause.end();
+    server.pause.end(PauseReason::Shutdown);
     server.registry.nudge_all();
     for waiter in server.enders.lock().drain(..) {
         if waiter.claim() {
@@ -110,7 +110,7 @@ pub fn begin(server: &Server, plan: Plan) -> bool {
     if ending.is_none() {
         tracing::info!("Waiting for replicas before shutting down.");
         *ending = Some((plan, clock::now_ms() + timeout));
-        server.pause.start(PauseKind::Write, i64::MAX);
+        server.pause.start(PauseReason::Shutdown, PauseKind::Write, i64::MAX);
         server.repl.ask();
     }
     false

@@ -59,6 +59,10 @@ rows! {
     "cluster-seeds": Text(seeds), = "", MUTABLE | OMIT_EMPTY, cluster_seeds -> Vec<u8>;
     /// How many moves of slots that are over CLUSTER GETSLOTMIGRATIONS remembers.
     "cluster-slot-migration-log-max-len": Int(0, I32), = "1000", MUTABLE, cluster_slot_migration_log_max_len -> usize;
+    /// How many bytes of changes may be under way to the node that takes slots when writes to them are held back for the
+    /// hand-over: 0 for as few as there can be, -1 for any number. More lets slots go that are written without a pause,
+    /// and holds their writes back for longer.
+    "slot-migration-max-failover-repl-bytes": Int(-1, i64::MAX), = "0", MUTABLE, slot_migration_max_failover_repl_bytes -> i64;
     /// Milliseconds for which writes to slots may be held back while another node takes them.
     "cluster-manual-failover-timeout": Int(1, I32), = "5000", MUTABLE, cluster_manual_failover_timeout -> i64;
     /// Count traffic by slot.

@@ -78,6 +78,9 @@ rows! {
     "ignore-warnings": Text(any_text), = "", MUTABLE | DORMANT;
     /// Tell clients and scripts that this is Redis where they ask for the name.
     "extended-redis-compatibility": Bool, = "no", MUTABLE, extended_redis_compatibility -> bool;
+    /// A secret, the same one on all nodes, that orders keys: then SCAN and CLUSTERSCAN go on after a failover, or on
+    /// another node. Without one each start has an order of its own. Whoever knows it can choose keys that make tables slow.
+    "hash-seed": Text(seed), = "", IMMUTABLE | OMIT_EMPTY, hash_seed -> Vec<u8>;
     /// Where this server stands, for clients that prefer near ones.
     "availability-zone": Text(any_text), = "", MUTABLE, availability_zone -> Vec<u8>;
     /// Turn transparent huge pages off for this process.
@@ -121,6 +124,10 @@ fn title_template(text: &[u8]) -> Result<(), &'static str> {
         rest = &inner[close + 1..];
     }
     Ok(())
+}
+
+fn seed(text: &[u8]) -> Result<(), &'static str> {
+    if text.len() <= 256 { Ok(()) } else { Err("hash-seed must be at most 256 characters") }
 }
 
 /// Text is compared byte by byte, which is what these locales mean.

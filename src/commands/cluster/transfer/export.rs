@@ -269,7 +269,11 @@ impl Export {
             self.flush()?;
             self.check()?;
             let took_big_ones = self.answers.count.load(Acquire) >= self.big_until;
-            if self.server.repl.log.behind(self.reader) <= CLOSE && self.unanswered() <= UNANSWERED && took_big_ones {
+            let (bytes, requests) = match self.server.config.slot_migration_max_failover_repl_bytes() {
+                0 => (CLOSE, UNANSWERED),
+                n => (u64::try_from(n).map_or(u64::MAX, |n| n.max(CLOSE)), u64::MAX),
+            };
+            if self.server.repl.log.behind(self.reader) <= bytes && self.unanswered() <= requests && took_big_ones {
                 return Ok(());
             }
             clock::pause_us(LOOK_US);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::{clock, os};
-use crate::clients::flags;
+use crate::clients::{PauseKind, flags};
 use crate::commands::Server;
 use crate::commands::state::rate;
 use crate::commands::text::{COMPATIBLE_VERSION, Text};
@@ -105,6 +105,14 @@ pub(super) fn clients(server: &'static Server, text: &mut Text) {
     text.field("total_watched_keys", watched);
     text.field("total_blocking_keys", blocking.len());
     text.field("total_blocking_keys_on_nokey", blocking_on_nokey.len());
+    let (action, reason, left) = match server.pause.longest(clock::now_ms()) {
+        Some((PauseKind::All, reason, left)) => ("all", reason.name(), left),
+        Some((PauseKind::Write, reason, left)) => ("write", reason.name(), left),
+        None => ("none", "none", 0),
+    };
+    text.field("paused_reason", reason);
+    text.field("paused_actions", action);
+    text.field("paused_timeout_milliseconds", left);
 }
 
 pub(super) fn stats(server: &'static Server, text: &mut Text) {
@@ -193,6 +201,19 @@ pub(super) fn cpu(_server: &'static Server, text: &mut Text) {
         let times = os::cpu_times(of);
         text.field(&format!("used_cpu_sys{suffix}"), format_args!("{:.6}", times.system));
         text.field(&format!("used_cpu_user{suffix}"), format_args!("{:.6}", times.user));
+    }
+    // A worker that waits for work takes no time on a CPU. The first of them stands for the thread that runs commands in
+    // Valkey, the others for those that help it.
+    let number = |name: &str| name.strip_prefix("worker-")?.parse::<usize>().ok();
+    let mut workers: Vec<(usize, f64)> =
+        os::thread_times().iter().filter_map(|t| Some((number(&t.name)?, t.running))).collect();
+    workers.sort_by_key(|(number, _)| *number);
+    for (number, seconds) in workers {
+        let name = match number {
+            0 => "used_active_time_main_thread".to_owned(),
+            n => format!("used_active_time_io_thread_{n}"),
+        };
+        text.field(&name, format_args!("{seconds:.6}"));
     }
 }
 
