@@ -555,6 +555,9 @@ fn what_valkey_9_says_otherwise_than_redis_7() {
     c.run("MULTI");
     assert_eq!(c.run("CLIENT REPLY OFF").text(), "ERR Command not allowed inside a transaction");
     assert!(c.run("EXEC").text().starts_with("EXECABORT"));
+    assert!(c.run("CLIENT INFO").text().contains(" flags=N capa= db=0 "));
+    c.run("CLIENT CAPA redirect");
+    assert!(c.run("CLIENT INFO").text().contains(" flags=N capa=r db=0 "));
     // Slots are numbers also where there is no cluster.
     assert_eq!(c.run("CLUSTER KEYSLOT foo{hash_tag}").int(), 2515);
     assert_eq!(c.run("CLUSTER MYID").text(), "ERR This instance has cluster support disabled");

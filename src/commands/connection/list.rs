@@ -118,10 +118,11 @@ pub fn describe(client: &Client, running: Option<Running>, now: i64, lookup: &Lo
     text.extend_from_slice(&names.name);
     let mut put = |part: String| text.extend_from_slice(part.as_bytes());
     put(format!(
-        " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={}",
+        " age={} idle={} flags={} capa={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={}",
         (now - client.created) / 1000,
         (now - client.active.load(Relaxed)).max(0) / 1000,
         letters(client),
+        if client.has(flags::REDIRECTS) { "r" } else { "" },
         client.db.load(Relaxed),
         client.watch.load(Relaxed),
     ));

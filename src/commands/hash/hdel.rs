@@ -1,9 +1,11 @@
 //! HDEL and HGETDEL.
 
 use super::super::collections::{RW_ACCESS_DELETE, RW_DELETE, elem};
+use super::super::options::is;
 use super::super::{CmdResult, Command, Ctx};
-use super::{NUMFIELDS, State, fields, now};
+use super::{State, fields, now};
 use crate::keyspace::notify;
+use crate::resp::Error;
 use crate::spec::{Flags, Group, KeySpec, Meta};
 
 const FLAGS: Flags = Flags::WRITE.or(Flags::FAST);
@@ -40,7 +42,11 @@ pub static HGETDEL: Command = Command::new(
 );
 
 fn hgetdel(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
-    let names = fields(args, 3, 1, NUMFIELDS)?;
+    // Other commands of fields have a text of their own for a number that does not fit.
+    if !is(args[2], "fields") {
+        return Err(Error::SYNTAX);
+    }
+    let names = fields(args, 3, 1, Error::SYNTAX)?;
     let now = now(cx);
     let hash = cx.db.hash_write(args[1])?;
     cx.out.array(names.len());
@@ -85,6 +91,8 @@ mod tests {
         assert_eq!(b.run("hgetdel k FIELDS 1 c"), "*1 $1 3");
         assert_eq!(b.events, ["hdel k", "del k"]);
         assert_eq!(b.run("hgetdel k FIELDS 2 b x"), "*2 $-1 $-1");
-        assert!(b.run("hgetdel k FIELDS 2 b").starts_with("-ERR numfields should be greater than 0"));
+        for line in ["hgetdel k FIELDS 2 b", "hgetdel k FIELDS 0 b", "hgetdel k FIELD 1 b"] {
+            assert_eq!(b.run(line), "-ERR syntax error", "{line}");
+        }
     }
 }
