@@ -18,6 +18,8 @@ pub enum Stage {
     Bulk = 3,
     /// It gets the log.
     Online = 4,
+    /// It gets the log while it loads a snapshot that comes over another connection, and applies nothing yet.
+    Background = 5,
 }
 
 impl Stage {
@@ -27,6 +29,7 @@ impl Stage {
             Stage::Hello | Stage::WaitStart | Stage::WaitEnd => "wait_bgsave",
             Stage::Bulk => "send_bulk",
             Stage::Online => "online",
+            Stage::Background => "bg_transfer",
         }
     }
 }
@@ -44,6 +47,12 @@ pub struct Hello {
     pub psync2: bool,
     /// REPLCONF capa slot-sets: it understands CLUSTER SYNCSLOTS OWNER.
     pub slot_sets: bool,
+    /// REPLCONF capa dual-channel: it takes snapshot and log over two connections.
+    pub dual_channel: bool,
+    /// REPLCONF rdb-channel 1: this is the one for the snapshot, and the log will follow another.
+    pub rdb_channel: bool,
+    /// REPLCONF set-rdb-client-id: this is the one for the log; that client gets the snapshot. 0: it is not.
+    pub rdb_client: u64,
     /// REPLCONF version: `0x00MMmmpp`; 0: it did not say.
     pub version: u32,
     /// REPLCONF rdb-only 1: it wants a snapshot and no log.
@@ -89,6 +98,7 @@ impl Replica {
             1 => Stage::WaitStart,
             2 => Stage::WaitEnd,
             3 => Stage::Bulk,
+            5 => Stage::Background,
             _ => Stage::Online,
         }
     }

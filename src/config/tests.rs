@@ -166,6 +166,6 @@ impl Config {
 fn options_without_effect_are_reported_when_set() {
     let config = Config::new();
     assert_eq!(config.without_effect(), [""; 0]);
-    set(&config, &[("dual-channel-replication-enabled", "yes"), ("hz", "11")]).unwrap();
-    assert_eq!(config.without_effect(), ["dual-channel-replication-enabled"]);
+    set(&config, &[("rdb-del-sync-files", "yes"), ("hz", "11")]).unwrap();
+    assert_eq!(config.without_effect(), ["rdb-del-sync-files"]);
 }

@@ -65,6 +65,11 @@ pub struct Link {
     pub bulk_at: AtomicI64,
     /// Bytes of the primary's stream that came and are not applied yet.
     pub ahead: AtomicU64,
+    /// Bytes of the primary's stream that came over another connection than the snapshot under way, and wait for its end;
+    /// and the most that ever did.
+    pub buffered: AtomicU64,
+    /// See `buffered`.
+    pub buffered_peak: AtomicU64,
     /// The database that the primary's stream has selected: a stream that is resumed does not say it again.
     pub selected: AtomicUsize,
     /// This node has no history that a primary could know: it has just started, and empty.

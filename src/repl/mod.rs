@@ -74,6 +74,17 @@ pub struct Candidate {
     pub to: mpsc::Sender<Part>,
 }
 
+/// A replica gets a snapshot over one connection, and has not yet asked for the log over its other one.
+#[derive(Debug)]
+struct Expected {
+    /// The connection that gets the snapshot.
+    client: u64,
+    /// Keeps the log from the cut on.
+    reader: ReaderId,
+    /// When that connection ended, unix ms; 0: it has not.
+    gone: i64,
+}
+
 /// A client in WAIT or WAITAOF.
 #[derive(Debug, Clone)]
 pub struct Wait {
@@ -136,6 +147,7 @@ pub struct Replication {
     peers: RwLock<Vec<Peer>>,
     waits: Mutex<Vec<Wait>>,
     candidates: Mutex<Vec<Candidate>>,
+    expected: Mutex<Vec<Expected>>,
     file_synced: AtomicU64,
     /// When the last replica went, unix ms; 0: there are some, or there never were.
     alone_since: AtomicI64,
@@ -154,6 +166,7 @@ impl Default for Replication {
             peers: RwLock::default(),
             waits: Mutex::default(),
             candidates: Mutex::default(),
+            expected: Mutex::default(),
             file_synced: AtomicU64::new(0),
             alone_since: AtomicI64::new(0),
             changed: tokio::sync::Notify::new(),
@@ -272,6 +285,42 @@ impl Replication {
         let mut candidates = self.candidates.lock();
         candidates.retain(|c| !c.to.is_closed());
         candidates
+    }
+    /// At a cut: client `client` gets the snapshot, and its replica will ask for the log over another connection. Until then
+    /// this keeps the log.
+    pub fn expect_other(&self, client: u64) {
+        let reader = self.log.reader_at_end();
+        self.expected.lock().push(Expected { client, reader, gone: 0 });
+    }
+    /// How many replicas get a snapshot and have not asked for the log yet.
+    pub fn expected(&self) -> usize {
+        self.expected.lock().len()
+    }
+    /// Whether the replica to which this client belongs is one of them.
+    pub fn is_expected(&self, client: u64) -> bool {
+        self.expected.lock().iter().any(|e| e.client == client)
+    }
+    /// It has asked for the log, or will not. Whether it was expected.
+    pub fn expect_no_more(&self, client: u64) -> bool {
+        let mut expected = self.expected.lock();
+        let Some(at) = expected.iter().position(|e| e.client == client) else { return false };
+        let gone = expected.swap_remove(at);
+        drop(expected);
+        self.log.remove_reader(gone.reader);
+        true
+    }
+    /// The connection with the snapshot has ended. If the replica has all of it, it still has some time to ask for the log.
+    pub fn snapshot_channel_ended(&self, client: u64, whole: bool, now: i64) {
+        if whole {
+            self.expected.lock().iter_mut().filter(|e| e.client == client).for_each(|e| e.gone = now);
+        } else {
+            self.expect_no_more(client);
+        }
+    }
+    /// Of those that are expected: the client, since when it is gone (0: it is not), and how much of the log waits for its
+    /// replica.
+    pub fn who_is_expected(&self) -> Vec<(u64, i64, u64)> {
+        self.expected.lock().iter().map(|e| (e.client, e.gone, self.log.behind(e.reader))).collect()
     }
     /// Asks all replicas how far they are. They answer when they have read that far.
     pub fn ask(&self) {

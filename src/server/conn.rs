@@ -162,6 +162,7 @@ impl Conn {
                 Ok(Wake::Writable) => {}
                 Ok(Wake::Timer) => self.timer(),
                 Ok(Wake::Feed(Next::Bytes(parts))) => self.feed(parts),
+                Ok(Wake::Feed(Next::Over)) => self.session.close = Close::AfterReply,
                 Ok(Wake::Feed(Next::Failed)) => return,
                 Err(_) => return,
             }

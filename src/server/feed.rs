@@ -25,8 +25,8 @@ enum Phase {
     Loading(ReaderId, u64),
     /// The log.
     Log(ReaderId),
-    /// It wanted the snapshot and nothing else.
-    Done,
+    /// It wanted the snapshot and nothing else. Whether it was told that this was all.
+    Done(bool),
 }
 
 /// What comes next.
@@ -35,6 +35,8 @@ pub enum Next {
     Bytes(Vec<Bytes>),
     /// The snapshot could not be made: the connection closes.
     Failed,
+    /// That was all.
+    Over,
 }
 
 impl Feed {
@@ -66,7 +68,7 @@ impl Feed {
                         self.replica.reader.store(reader.0, Release);
                         self.phase = if self.replica.hello.lock().rdb_only {
                             server.repl.log.remove_reader(reader);
-                            Phase::Done
+                            Phase::Done(false)
                         } else if acknowledged {
                             Phase::Loading(reader, self.replica.acks.load(Acquire))
                         } else {
@@ -86,7 +88,11 @@ impl Feed {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(parts) => return Poll::Ready(Next::Bytes(parts)),
                 },
-                Phase::Done => return Poll::Pending,
+                Phase::Done(true) => return Poll::Pending,
+                Phase::Done(told) => {
+                    *told = true;
+                    return Poll::Ready(Next::Over);
+                }
             }
         }
     }
@@ -105,7 +111,11 @@ impl Feed {
         if reader != 0 {
             server.repl.log.remove_reader(ReaderId(reader));
         }
-        server.repl.remove_peer(client, clock::now_ms());
+        let now = clock::now_ms();
+        if self.replica.hello.lock().rdb_channel {
+            server.repl.snapshot_channel_ended(client, matches!(self.phase, Phase::Done(_)), now);
+        }
+        server.repl.remove_peer(client, now);
         server.repl.changed.notify_waiters();
     }
 }

@@ -1,6 +1,7 @@
 //! The link to a primary: connects, agrees on what is to come, takes a snapshot or goes on where it was, and applies
 //! the stream of writes. One thread, which follows one primary at a time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -28,7 +29,7 @@ use crate::repl::{LinkState, Primary};
 use crate::resp::{Decoder, Limits, Out, Step};
 
 /// Bytes read at once.
-const READ: usize = 64 << 10;
+pub(super) const READ: usize = 64 << 10;
 /// How long until the next try after a failure, and how long a link is up that is made anew at once.
 const RETRY: Duration = Duration::from_millis(500);
 /// The stream is read ahead so far while CLIENT PAUSE holds it back, bytes.
@@ -38,8 +39,10 @@ const PAUSE_LOOK: Duration = Duration::from_millis(5);
 
 /// A primary that does not answer.
 const LATE: &str = "Timeout connecting to the PRIMARY...";
+pub(super) const LATE_BULK: &str = "Timeout receiving bulk data from PRIMARY... If the problem persists try to set the \
+                         'repl-timeout' parameter to a larger value.";
 /// The wait is over because it is no use any more.
-const SUPERSEDED: &str = "another primary is to be followed";
+pub(super) const SUPERSEDED: &str = "another primary is to be followed";
 
 /// Starts the thread.
 pub fn start(server: &'static Server, id: usize) -> Result<(), String> {
@@ -65,6 +68,7 @@ async fn run(server: &'static Server, mut worker: Worker) {
         let mut following = Following { server, generation, client: None, up_since: None };
         let result = following.run(&mut worker, &primary).await;
         following.forget_client();
+        link.buffered.store(0, Release);
         if link.generation() != generation {
             continue;
         }
@@ -92,9 +96,9 @@ fn patience(server: &Server) -> Duration {
 }
 
 /// One life of the link.
-struct Following {
-    server: &'static Server,
-    generation: u64,
+pub(super) struct Following {
+    pub(super) server: &'static Server,
+    pub(super) generation: u64,
     /// The link as CLIENT LIST shows it.
     client: Option<Arc<Client>>,
     /// Since when the stream is applied.
@@ -103,16 +107,20 @@ struct Following {
 
 /// The socket, with what was read and not used yet.
 pub(super) struct Wire {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     pub(super) buf: BytesMut,
     server: &'static Server,
     generation: u64,
     /// What a timeout means at this point.
-    late: &'static str,
+    pub(super) late: &'static str,
+    /// What came of the stream while a snapshot was loaded that comes over another connection.
+    pub(super) ahead: VecDeque<BytesMut>,
+    /// The primary sends a snapshot over it and nothing else, and closes it when it likes.
+    pub(super) one_way: bool,
 }
 
 /// Ready when another primary is to be followed than that of this generation, or none.
-async fn superseded(server: &Server, generation: u64) {
+pub(super) async fn superseded(server: &Server, generation: u64) {
     loop {
         let changed = server.repl.changed.notified();
         if server.repl.link.generation() != generation {
@@ -123,7 +131,7 @@ async fn superseded(server: &Server, generation: u64) {
 }
 
 /// Waits for the primary, which may be silent: until `repl-timeout`, or until another is to be followed.
-async fn with_patience<T>(
+pub(super) async fn with_patience<T>(
     server: &Server,
     generation: u64,
     late: &'static str,
@@ -136,13 +144,21 @@ async fn with_patience<T>(
 }
 
 impl Wire {
-    async fn send(&mut self, argv: &[&[u8]]) -> io::Result<()> {
+    pub(super) fn new(stream: TcpStream, server: &'static Server, generation: u64) -> io::Result<Wire> {
+        stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
+        let (buf, ahead) = (BytesMut::new(), VecDeque::new());
+        Ok(Wire { stream, buf, server, generation, late: LATE, ahead, one_way: false })
+    }
+    pub(super) async fn send(&mut self, argv: &[&[u8]]) -> io::Result<()> {
         let mut request = Vec::new();
         encode_request(argv, &mut request);
         with_patience(self.server, self.generation, self.late, self.stream.write_all(&request)).await
     }
     /// Tells the primary that this end is alive.
     pub(super) async fn sign_of_life(&mut self) -> io::Result<()> {
+        if self.one_way {
+            return Ok(());
+        }
         self.stream.write_all(b"\n").await
     }
     /// Reads more.
@@ -172,7 +188,7 @@ impl Wire {
         }
     }
     /// The next reply: its text, or the error's.
-    async fn reply(&mut self) -> io::Result<Result<String, String>> {
+    pub(super) async fn reply(&mut self) -> io::Result<Result<String, String>> {
         loop {
             // Signs of life while the primary prepares.
             while self.buf.first() == Some(&b'\n') {
@@ -202,7 +218,12 @@ impl Wire {
 /// How the primary goes on.
 enum Answer {
     Continue(Option<String>),
-    Full { id: String, offset: u64 },
+    Full {
+        id: String,
+        offset: u64,
+    },
+    /// Over another connection.
+    Apart,
 }
 
 impl Following {
@@ -210,7 +231,7 @@ impl Following {
     fn is_current(&self) -> bool {
         self.server.repl.link.generation() == self.generation && !self.server.is_stopping()
     }
-    fn set_state(&self, state: LinkState) -> io::Result<()> {
+    pub(super) fn set_state(&self, state: LinkState) -> io::Result<()> {
         if !self.is_current() {
             return Err(failed(SUPERSEDED));
         }
@@ -228,8 +249,7 @@ impl Following {
         self.set_state(LinkState::Connecting)?;
         let connecting = dial::connect(server.config, &primary.host, primary.port);
         let stream = with_patience(server, self.generation, LATE, connecting).await?;
-        stream.set_nodelay(!server.config.repl_disable_tcp_nodelay())?;
-        let mut wire = Wire { stream, buf: BytesMut::new(), server, generation: self.generation, late: LATE };
+        let mut wire = Wire::new(stream, server, self.generation)?;
         self.set_state(LinkState::Handshake)?;
         self.handshake(&mut wire).await?;
         match self.psync(&mut wire).await? {
@@ -252,9 +272,14 @@ impl Following {
                 tracing::info!("Full resync from primary: {id}:{offset}");
                 failover::succeed(server);
                 self.set_state(LinkState::Sync)?;
-                wire.late = "Timeout receiving bulk data from PRIMARY... If the problem persists try to set the \
-                             'repl-timeout' parameter to a larger value.";
+                wire.late = LATE_BULK;
                 bulk::receive(server, worker, self.generation, &mut wire, &id, offset).await?;
+                tracing::info!("PRIMARY <-> REPLICA sync: Finished with success");
+            }
+            Answer::Apart => {
+                tracing::info!("PSYNC is not possible, initialize RDB channel.");
+                failover::succeed(server);
+                self.synchronize_apart(worker, primary, &mut wire).await?;
                 tracing::info!("PRIMARY <-> REPLICA sync: Finished with success");
             }
         }
@@ -262,6 +287,28 @@ impl Following {
         self.set_state(LinkState::Connected)?;
         self.up_since = Some(Instant::now());
         self.stream(worker, wire).await
+    }
+
+    /// The port under which the primary shows this node.
+    pub(super) fn own_port(&self) -> String {
+        let config = self.server.config;
+        match config.replica_announce_port() {
+            0 => config.port().to_string(),
+            port => port.to_string(),
+        }
+    }
+
+    pub(super) async fn authenticate(&self, wire: &mut Wire) -> io::Result<()> {
+        let (user, password) = (self.server.config.primaryuser(), self.server.config.primaryauth());
+        if password.is_empty() {
+            return Ok(());
+        }
+        if user.is_empty() {
+            wire.send(&[b"AUTH", &password]).await?;
+        } else {
+            wire.send(&[b"AUTH", &user, &password]).await?;
+        }
+        wire.reply().await?.map(drop).map_err(|e| failed(format!("Unable to AUTH to PRIMARY: {e}")))
     }
 
     async fn handshake(&self, wire: &mut Wire) -> io::Result<()> {
@@ -273,27 +320,17 @@ impl Following {
             Err(e) if ["NOAUTH", "NOPERM", "ERR operation not permitted"].iter().any(|p| e.starts_with(p)) => {}
             Err(e) => return Err(failed(format!("Error reply to PING from primary: '{e}'"))),
         }
-        let (user, password) = (config.primaryuser(), config.primaryauth());
-        if !password.is_empty() {
-            if user.is_empty() {
-                wire.send(&[b"AUTH", &password]).await?;
-            } else {
-                wire.send(&[b"AUTH", &user, &password]).await?;
-            }
-            if let Err(e) = wire.reply().await? {
-                return Err(failed(format!("Unable to AUTH to PRIMARY: {e}")));
-            }
-        }
-        let port = match config.replica_announce_port() {
-            0 => config.port(),
-            port => port,
-        };
-        let (port, address) = (port.to_string(), config.replica_announce_ip());
+        self.authenticate(wire).await?;
+        let (port, address) = (self.own_port(), config.replica_announce_ip());
         let mut tells: Vec<Vec<&[u8]>> = vec![vec![b"REPLCONF", b"listening-port", port.as_bytes()]];
         if !address.is_empty() {
             tells.push(vec![b"REPLCONF", b"ip-address", &address]);
         }
-        tells.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"slot-sets"]);
+        let mut capable: Vec<&[u8]> = vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"slot-sets"];
+        if config.dual_channel_replication_enabled() {
+            capable.extend([&b"capa"[..], b"dual-channel"]);
+        }
+        tells.push(capable);
         tells.push(vec![b"REPLCONF", b"version", REPLICA_VERSION.as_bytes()]);
         for tell in &tells {
             wire.send(tell).await?;
@@ -325,6 +362,7 @@ impl Following {
         let text = wire.reply().await?.map_err(|e| failed(format!("the primary refuses: {e}")))?;
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
+            ["DUALCHANNELSYNC"] => Ok(Answer::Apart),
             ["CONTINUE"] => Ok(Answer::Continue(None)),
             ["CONTINUE", id] if id.len() == 40 => Ok(Answer::Continue(Some(id.to_owned()))),
             ["FULLRESYNC", id, offset] if id.len() == 40 => {
@@ -345,7 +383,7 @@ impl Following {
         let mut reader = Reader::default();
         let now = clock::now_ms();
         server.repl.link.last_io.store(now, Release);
-        self.acknowledge(&mut wire).await?;
+        let mut first = true;
         let mut tick = tokio::time::interval_at(Instant::now() + Duration::from_secs(1), Duration::from_secs(1));
         loop {
             let paused = server.pause.is_set() && server.pause.kind(clock::now_ms()).is_some();
@@ -359,7 +397,14 @@ impl Following {
             if !self.is_current() || client.mailbox.is_closing() {
                 return Err(failed("the link was cut"));
             }
-            if asked {
+            if !paused && let Some(some) = wire.ahead.pop_front() {
+                let left: usize = wire.ahead.iter().map(|b| b.len()).sum();
+                server.repl.link.buffered.store(left as u64, Release);
+                wire.buf.unsplit(some);
+                continue;
+            }
+            // The first one says that what came with the synchronization is applied.
+            if asked || std::mem::take(&mut first) {
                 self.acknowledge(&mut wire).await?;
             }
             wire.buf.reserve(READ);

@@ -9,6 +9,7 @@
 
 mod accept;
 mod admin;
+mod apart;
 mod bulk;
 mod bus;
 mod conn;

@@ -99,6 +99,8 @@ impl Chores {
         let (repl, config) = (&server.repl, server.config);
         let timeout = config.repl_timeout() * 1000;
         let limit = config.output_limit(1);
+        let floor = config.repl_backlog_size() as u64;
+        see_to_expected(server, limit.hard.max(if limit.hard > 0 { floor } else { 0 }), now);
         let peers = repl.peers();
         self.over_soft.retain(|id, _| peers.iter().any(|p| p.client.id == *id));
         for p in &peers {
@@ -113,7 +115,6 @@ impl Chores {
             let behind = repl.log.behind(ReaderId(reader));
             p.client.out_capacity.store(behind as usize, Relaxed);
             // As Redis: a limit below the backlog is no use, since the backlog is kept anyway.
-            let floor = config.repl_backlog_size() as u64;
             let over = |limit: u64| limit > 0 && behind > limit.max(floor);
             let since = *self.over_soft.entry(p.client.id).or_insert(now);
             if !over(limit.soft) {
@@ -127,6 +128,32 @@ impl Chores {
                 );
                 p.client.mailbox.close();
             }
+        }
+    }
+}
+
+/// Replicas that get a snapshot and have not asked for the log, which is kept for them: up to `limit` bytes (0: any), and for a
+/// while after they have it.
+fn see_to_expected(server: &Server, limit: u64, now: i64) {
+    let grace = server.switches.rdb_client_grace.load(Relaxed);
+    for (client, gone, behind) in server.repl.who_is_expected() {
+        let late = gone != 0 && now - gone > grace * 1000;
+        let over = limit > 0 && behind > limit;
+        if late {
+            tracing::info!(
+                "Replica main channel failed to establish PSYNC within the grace period ({} seconds). Freeing RDB client \
+                 {client}.",
+                (now - gone) / 1000
+            );
+        }
+        if over {
+            tracing::warn!("Client id={client} closed by force for overcoming of output buffer limits.");
+            if let Some(client) = server.registry.get(client) {
+                client.mailbox.close();
+            }
+        }
+        if late || over {
+            server.repl.expect_no_more(client);
         }
     }
 }
@@ -173,10 +200,11 @@ fn begin_snapshot(server: &'static Server, now: i64) {
         }
         // Those that cannot take a snapshot of unknown length get it by way of a file, each kind at its turn.
         let eof = |c: &Candidate| c.peer.replica.hello.lock().eof;
-        let diskless = config.repl_diskless_sync() && candidates.iter().any(eof);
+        let apart = |c: &Candidate| eof(c) && wants_of(c).1;
+        let diskless = config.repl_diskless_sync() && candidates.iter().any(eof) || candidates.iter().any(apart);
         let takes = |c: &Candidate| !diskless || eof(c);
-        let filter = candidates.iter().find(|c| takes(c)).map(filter_of);
-        let (chosen, rest) = candidates.drain(..).partition(|c| takes(c) && Some(filter_of(c)) == filter);
+        let wants = candidates.iter().find(|c| takes(c)).map(wants_of);
+        let (chosen, rest) = candidates.drain(..).partition(|c| takes(c) && Some(wants_of(c)) == wants);
         *candidates = rest;
         (chosen, diskless)
     };
@@ -186,8 +214,10 @@ fn begin_snapshot(server: &'static Server, now: i64) {
     }
 }
 
-fn filter_of(c: &Candidate) -> Option<crate::clients::Filter> {
-    c.peer.replica.hello.lock().filter
+/// What only others that want the same can share: a part of the snapshot, the snapshot apart from the log.
+fn wants_of(c: &Candidate) -> (Option<crate::clients::Filter>, bool) {
+    let hello = c.peer.replica.hello.lock();
+    (hello.filter, hello.rdb_channel)
 }
 
 /// One snapshot for several replicas, on a thread of its own.
@@ -214,7 +244,7 @@ fn serve(server: &'static Server, chosen: Vec<Candidate>, diskless: bool) {
             server.repl.candidates().extend(chosen);
         }
         // Dropping what leads to them closes their connections.
-        Err(Failure::Io(e)) => tracing::warn!("Synchronization with replicas failed: {e}"),
+        Err(Failure::Io(e)) => tracing::warn!("Background RDB transfer error: {e}"),
     }
 }
 
@@ -237,13 +267,24 @@ struct Cut {
 }
 
 /// At the cut: the log begins, and every replica gets its place in it.
-fn cut(server: &Server, n: usize) -> Cut {
+fn cut(server: &Server, chosen: &[Candidate]) -> Cut {
     let repl = &server.repl;
     role::begin_log(server);
     let cut = Cut {
         id: repl.ids().current,
         offset: repl.log.end(),
-        readers: (0..n).map(|_| repl.log.reader_at_end()).collect(),
+        readers: chosen
+            .iter()
+            .map(|c| {
+                if wants_of(c).1 {
+                    // Another connection of the replica will ask for the log.
+                    repl.expect_other(c.peer.client.id);
+                    ReaderId(0)
+                } else {
+                    repl.log.reader_at_end()
+                }
+            })
+            .collect(),
     };
     import::tell_new_replicas(server);
     cut
@@ -332,7 +373,7 @@ fn open<'a>(
 ) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let at_cut = || {
-        let cut = cut(server, chosen.len());
+        let cut = cut(server, chosen);
         let mut head = server.rdb_head(false).with_history(&cut.id, cut.offset);
         // What comes before the cut is not in the stream any more.
         let open_slots = server.cluster.core().and_then(|core| core.open_slots());
@@ -345,7 +386,10 @@ fn open<'a>(
     let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {
         c.peer.replica.set_stage(Stage::WaitEnd);
-        if !c.peer.replica.old.load(Acquire) {
+        if wants_of(c).1 {
+            let end = format!("$ENDOFF:{} {} 0 {}\r\n", cut.offset, cut.id, c.peer.client.id);
+            receivers.hand_over(c, Part::Bytes(Bytes::from(end)));
+        } else if !c.peer.replica.old.load(Acquire) {
             receivers.hand_over(c, Part::Bytes(announced.clone()));
         }
     }

@@ -39,6 +39,8 @@ pub fn write(server: &'static Server, text: &mut Text) {
         text.field("master_sync_in_progress", u8::from(state == LinkState::Sync));
         text.field("slave_read_repl_offset", end + link.ahead.load(Relaxed));
         text.field("slave_repl_offset", end);
+        text.field("replicas_repl_buffer_size", link.buffered.load(Relaxed));
+        text.field("replicas_repl_buffer_peak", link.buffered_peak.load(Relaxed));
         if state == LinkState::Sync {
             let (total, read) = (link.bulk_total.load(Relaxed), link.bulk_read.load(Relaxed));
             text.field("master_sync_total_bytes", total);
@@ -65,12 +67,17 @@ pub fn write(server: &'static Server, text: &mut Text) {
         let r = &peer.replica;
         let lag = if r.stage() == Stage::Online { seconds_since(r.acked_at.load(Relaxed)) } else { 0 };
         let (state, offset) = (r.stage().name(), r.acked.load(Relaxed));
+        let kind = match r.stage() {
+            _ if r.hello.lock().rdb_channel => "rdb-channel",
+            Stage::Background => "main-channel",
+            _ => "replica",
+        };
         text.field(
             &format!("slave{i}"),
-            format_args!("ip={address},port={port},state={state},offset={offset},lag={lag},type=replica"),
+            format_args!("ip={address},port={port},state={state},offset={offset},lag={lag},type={kind}"),
         );
     }
-    text.field("replicas_waiting_psync", 0);
+    text.field("replicas_waiting_psync", repl.expected());
     let failover = match &*repl.failover.lock() {
         None => "no-failover",
         Some(plan) if plan.handing_over => "failover-in-progress",

@@ -63,16 +63,22 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             hello.eof |= is(value, "eof");
             hello.psync2 |= is(value, "psync2");
             hello.slot_sets |= is(value, "slot-sets");
+            // As a capability that is not known, where it is not wanted here.
+            let config = cx.server.config;
+            let wanted = config.dual_channel_replication_enabled() && config.repl_diskless_sync();
+            hello.dual_channel |= is(value, "dual-channel") && wanted;
+        } else if is(option, "rdb-channel") {
+            hello.rdb_channel = flag(value)?;
+        } else if is(option, "set-rdb-client-id") {
+            let id = options::int(value)?;
+            let client = u64::try_from(id).ok().filter(|id| cx.server.repl.is_expected(*id));
+            hello.rdb_client = client.ok_or_else(|| Error::owned(format!("ERR Unrecognized RDB client id {id}")))?;
         } else if is(option, "version") {
             hello.version = version(value).ok_or_else(|| {
                 Error::owned(format!("ERR Unrecognized version format: {}", String::from_utf8_lossy(value)))
             })?;
         } else if is(option, "rdb-only") {
-            let n = options::int(value)?;
-            if !(0..=1).contains(&n) {
-                return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
-            }
-            hello.rdb_only = n == 1;
+            hello.rdb_only = flag(value)?;
         } else if is(option, "rdb-filter-only") {
             let mut filter = Filter::default();
             for word in value.split(|c| *c == b' ').filter(|w| !w.is_empty()) {
@@ -103,6 +109,13 @@ fn replconf(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
+fn flag(value: &[u8]) -> Result<bool, Error> {
+    match options::int(value)? {
+        n @ 0..=1 => Ok(n == 1),
+        _ => Err(Error::new("ERR value is out of range, value must between 0 and 1")),
+    }
+}
+
 /// `major.minor.patch`, each at most 255, as one number.
 fn version(text: &[u8]) -> Option<u32> {
     let parts: Vec<&str> = std::str::from_utf8(text).ok()?.split('.').collect();
@@ -121,6 +134,12 @@ fn acknowledge(cx: &mut Ctx<'_>, words: &[&[u8]]) {
     }
     replica.acked_at.store(cx.db.clock, Release);
     replica.acks.fetch_add(1, AcqRel);
+    if replica.stage() == Stage::Background {
+        // It has the snapshot, and applies what comes.
+        replica.set_stage(Stage::Online);
+        cx.server.repl.changed.notify_waiters();
+        tracing::info!("Synchronization with replica {} succeeded", cx.session.client.addr);
+    }
     super::wait::serve(cx.server);
     if cx.server.repl.failover.lock().is_some() {
         cx.server.repl.changed.notify_waiters();
@@ -176,7 +195,9 @@ fn psync(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         tracing::warn!("Replica {replica} asks for synchronization but with a wrong offset");
     })?;
     if let Some(reader) = server.repl.resume(&id, offset) {
-        enlist(cx, Stage::Online);
+        let rdb_client = cx.session.replica.as_ref().map_or(0, |r| r.hello.lock().rdb_client);
+        let loads = rdb_client != 0 && server.repl.expect_no_more(rdb_client);
+        enlist(cx, if loads { Stage::Background } else { Stage::Online });
         server.repl.counters.partial.fetch_add(1, Relaxed);
         let psync2 = cx.session.replica.as_ref().is_some_and(|r| r.hello.lock().psync2);
         if psync2 {
@@ -194,9 +215,19 @@ fn psync(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     if id != "?" {
         server.repl.counters.refused.fetch_add(1, Relaxed);
         tracing::info!(
-            "Unable to partial resync with replica {}: the history does not go back to it",
+            "Unable to partial resync with replica {} for lack of backlog (Replica request was: {id} {offset}).",
             cx.session.client.addr
         );
+    }
+    if cx.session.replica.as_ref().is_some_and(|r| r.hello.lock().dual_channel) {
+        // It comes back with another connection for the snapshot.
+        tracing::info!(
+            "Replica {} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue \
+             with dedicated RDB channel.",
+            cx.session.client.addr
+        );
+        cx.out.simple("DUALCHANNELSYNC");
+        return Ok(());
     }
     full(cx)
 }
@@ -223,6 +254,9 @@ fn full(cx: &mut Ctx<'_>) -> CmdResult {
     enlist(cx, Stage::WaitStart);
     cx.session.sync = Some(Follow::Full);
     tracing::info!("Replica {} asks for synchronization", cx.session.client.addr);
+    if cx.server.snapshots.job().is_some_and(|job| job.for_replicas.load(Acquire)) {
+        tracing::info!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
+    }
     cx.server.repl.changed.notify_waiters();
     Ok(())
 }

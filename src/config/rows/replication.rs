@@ -25,8 +25,8 @@ rows! {
     "repl-diskless-sync-max-replicas": Int(0, I32), = "0", MUTABLE, repl_diskless_sync_max_replicas -> usize;
     /// How a replica loads a snapshot from the network.
     "repl-diskless-load": Enum(DISKLESS_LOAD), = "disabled", MUTABLE | NOT_WHILE_LOADING, repl_diskless_load -> DisklessLoad;
-    /// Send snapshot and changes over two connections.
-    "dual-channel-replication-enabled": Bool, = "no", MUTABLE | DORMANT;
+    /// Send snapshot and changes over two connections, where primary and replica both want that.
+    "dual-channel-replication-enabled": Bool, = "no", MUTABLE, dual_channel_replication_enabled -> bool;
     /// Seconds between pings to replicas.
     "repl-ping-replica-period" ["repl-ping-slave-period"]: Int(1, I32), = "10", MUTABLE, repl_ping_replica_period -> u64;
     /// Seconds without a sign of life that end a replication link.

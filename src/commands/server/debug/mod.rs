@@ -101,6 +101,7 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
         (b"set-disable-deny-scripts", [value]) => switches.allow_all_in_scripts.store(on(value), Relaxed),
         (b"drop-cluster-packet-filter", [kind]) => switches.dropped_packets.store(int(kind)?, Relaxed),
         (b"close-cluster-link-on-packet-drop", [value]) => switches.close_on_drop.store(on(value), Relaxed),
+        (b"delay-rdb-client-free-seconds", [value]) => switches.rdb_client_grace.store(int(value)?, Relaxed),
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
         (b"quicklist-packed-threshold", [size]) => {
             let size = parse_memory(size)
@@ -173,6 +174,8 @@ const HELP: &[&str] = &[
     "    Close the links of the cluster bus with a node.",
     "CONFIG-REWRITE-FORCE-ALL",
     "    Like CONFIG REWRITE.",
+    "DELAY-RDB-CLIENT-FREE-SECONDS <seconds>",
+    "    How long the log is kept for a replica that has its snapshot and has not asked for the log over its main channel.",
     "DIGEST",
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",

@@ -26,6 +26,8 @@ pub struct Switches {
     pub dropped_packets: AtomicI64,
     /// The link over which a dropped packet came is closed.
     pub close_on_drop: AtomicBool,
+    /// Seconds that a replica with two connections has to ask for the log once the one with the snapshot is gone.
+    pub rdb_client_grace: AtomicI64,
 }
 
 impl Default for Switches {
@@ -40,6 +42,7 @@ impl Default for Switches {
             skip_checksum: AtomicBool::new(false),
             dropped_packets: AtomicI64::new(-1),
             close_on_drop: AtomicBool::new(false),
+            rdb_client_grace: AtomicI64::new(60),
         }
     }
 }
