@@ -60,12 +60,13 @@ fn redis_cli_makes_a_backup_that_servers_start_from() {
     let mut found = 0;
     for node in &nodes {
         assert!(form.contains(&node.id()));
-        let name = format!("redis-node-127.0.0.1-{}-{}.rdb", node.port(), node.id());
-        assert!(dir.0.join(&name).exists(), "{name}");
-        for other in [Server::start(&["--dir", path, "--dbfilename", &name]), {
+        // valkey-cli may stand for redis-cli.
+        let names = ["redis", "valkey"].map(|of| format!("{of}-node-127.0.0.1-{}-{}.rdb", node.port(), node.id()));
+        let name = names.iter().find(|name| dir.0.join(name).exists()).unwrap_or_else(|| panic!("{names:?}"));
+        for other in [Server::start(&["--dir", path, "--dbfilename", name]), {
             let port = support::free_port();
             let mut command = support::redis();
-            command.args(["--port", &port.to_string(), "--dir", path, "--dbfilename", &name, "--save", ""]);
+            command.args(["--port", &port.to_string(), "--dir", path, "--dbfilename", name, "--save", ""]);
             Server::run(command, port)
         }] {
             let mut c = other.connect();

@@ -90,7 +90,8 @@ pub fn try_cli(args: &[&str]) -> (bool, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("redis-cli is there");
-    child.stdin.take().unwrap().write_all(b"yes\nyes\n").unwrap();
+    // It may be over before that.
+    let _ = child.stdin.take().unwrap().write_all(b"yes\nyes\n");
     let out = child.wait_with_output().unwrap();
     let text = [&out.stdout[..], &out.stderr].concat();
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
