@@ -578,3 +578,32 @@ fn info_tells_of_pauses_and_of_what_workers_do() {
     c.until("time on a CPU", |c| c.info("used_active_time_main_thread").parse::<f64>().is_ok_and(|s| s > 0.0));
     assert!(c.info("used_active_time_io_thread_1").parse::<f64>().is_ok());
 }
+
+#[test]
+fn threads_run_on_the_cpus_of_their_lists() {
+    let allowed = |pid: u32, thread: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let of = |path: &std::path::Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+        let mut found = tasks.map(|task| task.unwrap().path()).filter(|task| of(task, "comm").trim_end() == thread);
+        let status = of(&found.next().unwrap_or_else(|| panic!("no thread {thread}")), "status");
+        let line = status.lines().find(|line| line.starts_with("Cpus_allowed_list:")).unwrap();
+        line.split_once(':').unwrap().1.trim().to_owned()
+    };
+    // One that there is.
+    let free = allowed(std::process::id(), "threads_run_on_");
+    let cpu: String = free.chars().take_while(char::is_ascii_digit).collect();
+    let dir = TempDir::in_memory();
+    let path = dir.0.to_str().unwrap();
+    let server = Server::start(&["--server-cpulist", &cpu, "--appendonly", "yes", "--dir", path]);
+    let mut c = server.connect();
+    let times = c.run("INFO cpu").text();
+    assert!(times.contains("main_thread:") && !times.contains("io_thread_1:"), "a worker for each CPU: {times}");
+    for thread in ["worker-0", "lazyfree", "aof"] {
+        assert_eq!(allowed(server.pid(), thread), cpu, "{thread}");
+    }
+    let server = Server::start(&["--bio-cpulist", &cpu]);
+    assert_eq!(allowed(server.pid(), "lazyfree"), cpu);
+    assert_eq!(allowed(server.pid(), "worker-0"), free);
+    assert!(fails(&["--server-cpulist", "1-"]).contains("argument must be a list of CPUs"));
+    assert!(fails(&["--bgsave-cpulist", "1023"]).contains("Can't bind threads to the CPUs of bgsave-cpulist"));
+}

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod clock;
 pub mod coroutine;
+pub mod cpus;
 pub mod crc64;
 pub mod glob;
 pub mod long_double;

@@ -73,6 +73,34 @@ pub fn thread_times() -> Vec<ThreadTimes> {
     tasks.filter_map(|task| read(task.ok()?)).collect()
 }
 
+/// The CPUs that the calling thread may run on.
+pub fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: a set is plain bits, of which none is a valid state.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is writable and its size given; 0 is the calling thread.
+    let failed = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } != 0;
+    if failed {
+        return Vec::new();
+    }
+    // SAFETY: each number is below the size of the set.
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+}
+
+/// Lets the calling thread run on these CPUs only. Fails if there is none of them.
+pub fn set_allowed_cpus(cpus: &[usize]) -> std::io::Result<()> {
+    // SAFETY: as in `allowed_cpus`.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in cpus.iter().filter(|cpu| **cpu < libc::CPU_SETSIZE as usize) {
+        // SAFETY: the number is below the size of the set.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
+    }
+    // SAFETY: `set` is readable and its size given; 0 is the calling thread.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// How many threads this process has; 0 where /proc is missing.
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, |list| list.count())

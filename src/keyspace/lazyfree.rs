@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use parking_lot::Mutex;
 
 use super::entry::Entry;
+use crate::base::cpus::{self, Duty};
 use crate::types::dict::{Dict, Owned};
 
 /// Values of less effort are freed at once: handing them over would cost more.
@@ -37,6 +38,7 @@ impl LazyFree {
         std::thread::Builder::new()
             .name("lazyfree".into())
             .spawn(move || {
+                cpus::enter(Duty::Background);
                 for (garbage, objects) in from {
                     drop(garbage);
                     counters.0.fetch_sub(objects, Relaxed);

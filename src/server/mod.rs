@@ -35,6 +35,7 @@ use std::sync::atomic::Ordering::Release;
 
 use sha2::{Digest, Sha256};
 
+use crate::base::cpus::{self, Duty};
 use crate::base::{alloc, os, siphash, title};
 use crate::commands::Server;
 use crate::commands::acl as users;
@@ -57,6 +58,21 @@ fn set_hash_key(seed: &[u8]) {
     siphash::set_key(u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]));
 }
 
+/// Binds this thread, from which all others come, to its CPUs.
+fn set_cpus(config: &Config) -> Result<(), String> {
+    let lists = [
+        ("server-cpulist", config.server_cpulist()),
+        ("bio-cpulist", config.bio_cpulist()),
+        ("aof-rewrite-cpulist", config.aof_rewrite_cpulist()),
+        ("bgsave-cpulist", config.bgsave_cpulist()),
+    ];
+    let read = |list: &[u8]| std::str::from_utf8(list).ok().and_then(cpus::parse).unwrap_or_default();
+    cpus::configure(lists.each_ref().map(|(_, list)| read(list)))
+        .map_err(|(at, e)| format!("Can't bind threads to the CPUs of {}: {e}", lists[at].0))?;
+    cpus::enter(Duty::Server);
+    Ok(())
+}
+
 /// Runs a server until it is told to end. The exit status: 0 after an orderly end, 1 when it could not start.
 pub fn run(config: Config) -> ExitCode {
     let config: &'static Config = Box::leak(Box::new(config));
@@ -68,6 +84,11 @@ pub fn run(config: Config) -> ExitCode {
         return ExitCode::FAILURE;
     }
     log::init(config);
+    if let Err(e) = set_cpus(config) {
+        tracing::error!("{e}");
+        eprintln!("{e}");
+        return ExitCode::FAILURE;
+    }
     alloc::set_background(config.jemalloc_bg_thread());
     if let Err(e) = set_locale(config) {
         tracing::warn!("{e}");

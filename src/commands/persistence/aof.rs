@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*};
 use parking_lot::{Mutex, RwLock};
 
 use super::save::SteadyFile;
+use crate::base::cpus::{self, Duty};
 use crate::base::{clock, os};
 use crate::commands::gate::bits;
 use crate::commands::replication::{role, wait};
@@ -312,6 +313,7 @@ fn begin(server: &'static Server) -> bool {
     server.aof.scheduled.store(false, Release);
     server.aof.last_try.store(rewrite.started, Release);
     let work = move || {
+        cpus::enter(Duty::Rewrite);
         let result = run(server, &rewrite);
         let aof = &server.aof;
         *aof.rewrite.lock() = None;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::*;
 
 use super::status::Job;
+use crate::base::cpus::{self, Duty};
 use crate::base::{clock, os};
 use crate::commands::gate::bits;
 use crate::commands::options::is;
@@ -122,6 +123,7 @@ pub fn start(server: &'static Server) -> bool {
     server.snapshots.scheduled.store(false, Release);
     tracing::info!("Background saving started");
     let work = move || {
+        cpus::enter(Duty::Snapshot);
         let result = write(server, &job);
         server.snapshots.end();
         let cancelled = job.cancel.load(Acquire);

@@ -90,14 +90,15 @@ rows! {
     "oom-score-adj": Enum(OOM), = "no", MUTABLE, oom_score_adj -> i64;
     /// The scores for a primary, a replica and background processes, of which there are none.
     "oom-score-adj-values": OomValues, = "0 200 800", MUTABLE;
-    /// The CPUs that workers may run on.
-    "server-cpulist" ["server_cpulist"]: Text(any_text), = "", IMMUTABLE | OMIT_EMPTY => only([""], "CPU lists are not supported; start the server under taskset");
-    /// The CPUs that background threads may run on.
-    "bio-cpulist" ["bio_cpulist"]: Text(any_text), = "", IMMUTABLE | OMIT_EMPTY => only([""], "CPU lists are not supported; start the server under taskset");
+    /// The CPUs that the server may run on, such as 0,2-5,8-14:2 (every second from 8 to 14). By default there is a worker for
+    /// each of them.
+    "server-cpulist" ["server_cpulist"]: Text(cpus), = "", IMMUTABLE | OMIT_EMPTY, server_cpulist -> Vec<u8>;
+    /// The CPUs for threads that free memory and write the append-only file.
+    "bio-cpulist" ["bio_cpulist"]: Text(cpus), = "", IMMUTABLE | OMIT_EMPTY, bio_cpulist -> Vec<u8>;
     /// The CPUs that a rewrite of the append-only file may run on.
-    "aof-rewrite-cpulist" ["aof_rewrite_cpulist"]: Text(any_text), = "", IMMUTABLE | OMIT_EMPTY => only([""], "CPU lists are not supported; start the server under taskset");
+    "aof-rewrite-cpulist" ["aof_rewrite_cpulist"]: Text(cpus), = "", IMMUTABLE | OMIT_EMPTY, aof_rewrite_cpulist -> Vec<u8>;
     /// The CPUs that a snapshot may run on.
-    "bgsave-cpulist" ["bgsave_cpulist"]: Text(any_text), = "", IMMUTABLE | OMIT_EMPTY => only([""], "CPU lists are not supported; start the server under taskset");
+    "bgsave-cpulist" ["bgsave_cpulist"]: Text(cpus), = "", IMMUTABLE | OMIT_EMPTY, bgsave_cpulist -> Vec<u8>;
     /// A text for crash reports, for tests.
     "debug-context": Text(any_text), = "", MUTABLE | HIDDEN | DORMANT;
     /// Panic by exit, for tests.
@@ -124,6 +125,11 @@ fn title_template(text: &[u8]) -> Result<(), &'static str> {
         rest = &inner[close + 1..];
     }
     Ok(())
+}
+
+fn cpus(text: &[u8]) -> Result<(), &'static str> {
+    let read = std::str::from_utf8(text).ok().and_then(crate::base::cpus::parse);
+    read.map(|_| ()).ok_or("argument must be a list of CPUs, such as 0,2-5,8-14:2")
 }
 
 fn seed(text: &[u8]) -> Result<(), &'static str> {

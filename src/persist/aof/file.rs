@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::clock;
+use crate::base::cpus::{self, Duty};
 use crate::metrics::Histogram;
 
 /// When what was written is made lasting (`appendfsync`).
@@ -126,7 +127,10 @@ impl Writer {
             on_failing,
         });
         let thread = writer.clone();
-        std::thread::Builder::new().name("aof".into()).spawn(move || thread.run(file))?;
+        std::thread::Builder::new().name("aof".into()).spawn(move || {
+            cpus::enter(Duty::Background);
+            thread.run(file)
+        })?;
         Ok(writer)
     }
     /// `appendfsync`
