@@ -407,6 +407,12 @@ fn memory_is_explained() {
     assert_eq!(c.run("MEMORY PURGE").text(), "OK");
     assert!(c.run("MEMORY DOCTOR").text().contains("Sam"));
     assert!(c.run("MEMORY MALLOC-STATS").text().contains("jemalloc"));
+    assert_eq!(c.run("DEBUG MALLCTL arenas.page").int(), 4096);
+    assert_eq!(c.run("DEBUG MALLCTL no.such").text(), "ERR No such file or directory");
+    assert_eq!(c.run("DEBUG MALLCTL-STR thread.tcache.flush VOID").text(), "OK");
+    assert!(c.run("DEBUG MALLCTL-STR version").text().starts_with("jemalloc-5"));
+    // What it would read there is no text.
+    assert!(c.run("DEBUG MALLCTL-STR arenas.page").is_error());
 }
 
 #[test]

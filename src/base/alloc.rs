@@ -226,11 +226,7 @@ pub fn stats() -> Stats {
 
 /// Give unused pages of all arenas back to the system (MEMORY PURGE). True if jemalloc did.
 pub fn purge() -> bool {
-    // SAFETY: this control takes no data in either direction.
-    unsafe {
-        je::mallctl(c"arena.4096.purge".as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0)
-            == 0
-    }
+    control_action(c"arena.4096.purge").is_ok()
 }
 
 /// Whether a block stands among so much free room that it is worth moving: more than a quarter of the places of its slab
@@ -295,16 +291,47 @@ pub unsafe fn moved(block: *mut u8, layout: Layout) -> *mut u8 {
 
 /// Gives back what the calling thread keeps for allocations to come. For threads that have nothing to do.
 pub fn flush_cache() -> bool {
-    // SAFETY: this control takes no data in either direction, and concerns the calling thread's cache only.
-    unsafe {
-        je::mallctl(
-            c"thread.tcache.flush".as_ptr(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            0,
-        ) == 0
+    control_action(c"thread.tcache.flush").is_ok()
+}
+
+/// A control that is a number of eight, four, two or one bytes: its value, after which it becomes `new`, if that is given;
+/// no value where it can only be written. The error is the system's number.
+pub fn control_number(name: &CStr, new: Option<i64>) -> Result<Option<i64>, c_int> {
+    if name.to_bytes().ends_with(b"extent_hooks") {
+        // A pointer, which has the size of a number.
+        return Err(libc::EPERM);
     }
+    let mut value = new.unwrap_or(0);
+    for size in [8, 4, 2, 1] {
+        let (at, given) =
+            if new.is_some() { ((&raw mut value).cast::<c_void>(), size) } else { (std::ptr::null_mut(), 0) };
+        let (mut old, mut len) = (0i64, size);
+        // SAFETY: both words have eight bytes, of which jemalloc reads and writes the `size` that it is told, and refuses a
+        // control of another size. The first bytes are the low ones on the machines that we run on.
+        let mut result = unsafe { je::mallctl(name.as_ptr(), (&raw mut old).cast(), &mut len, at, given) };
+        if result == libc::EPERM && new.is_some() {
+            // It can only be written.
+            // SAFETY: as above.
+            result = unsafe { je::mallctl(name.as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), at, given) };
+            if result == 0 {
+                return Ok(None);
+            }
+        }
+        match result {
+            0 => return Ok(Some(old)),
+            libc::EINVAL => {}
+            error => return Err(error),
+        }
+    }
+    Err(libc::EINVAL)
+}
+
+/// Does what a control without a value does, such as `thread.tcache.flush`. The error is the system's number.
+pub fn control_action(name: &CStr) -> Result<(), c_int> {
+    // SAFETY: no data go in either direction; jemalloc refuses a control that needs some.
+    let result =
+        unsafe { je::mallctl(name.as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0) };
+    if result == 0 { Ok(()) } else { Err(result) }
 }
 
 /// Turn jemalloc's background threads on or off (`jemalloc-bg-thread`).
@@ -452,6 +479,18 @@ mod tests {
         assert!(sparse < 100, "{sparse} of {}: more than the last slab or two", stay.len());
         // SAFETY: as above.
         stay.into_iter().for_each(|block| unsafe { std::alloc::dealloc(block, layout) });
+    }
+
+    #[test]
+    fn controls_of_every_size_are_read_and_written() {
+        assert_eq!(control_number(c"arenas.page", None), Ok(Some(PAGE as i64)));
+        assert!(matches!(control_number(c"opt.background_thread", None), Ok(Some(0 | 1))));
+        let before = control_number(c"arenas.dirty_decay_ms", Some(1234)).unwrap();
+        assert_eq!(control_number(c"arenas.dirty_decay_ms", before), Ok(Some(1234)));
+        assert_eq!(control_number(c"no.such", None), Err(libc::ENOENT));
+        assert_eq!(control_number(c"arena.0.extent_hooks", Some(1)), Err(libc::EPERM));
+        assert_eq!(control_action(c"thread.tcache.flush"), Ok(()));
+        assert_eq!(control_action(c"no.such"), Err(libc::ENOENT));
     }
 
     #[test]

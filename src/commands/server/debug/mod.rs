@@ -9,11 +9,12 @@ mod persistence;
 mod protocol;
 pub mod switches;
 
+use std::ffi::CString;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::config::allowed;
-use crate::base::{clock, glob, num};
+use crate::base::{alloc, clock, glob, num};
 use crate::cluster::core::Direction;
 use crate::commands::options::{int, is};
 use crate::commands::{CmdResult, Command, Ctx, Scope, help};
@@ -84,6 +85,8 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.out.ok();
         }
         (b"structsize", []) => structsize(cx),
+        (b"mallctl", [name] | [name, _]) => mallctl(cx, name, args.get(3).copied())?,
+        (b"mallctl-str", [name] | [name, _]) => mallctl_str(cx, name, args.get(3).copied())?,
         (b"loadaof", []) => return persistence::load_aof(cx),
         (b"reload", options) => return persistence::reload(cx, options),
         (_, values) => switch(cx, &name, values)?,
@@ -158,6 +161,36 @@ fn sleep(cx: &mut Ctx<'_>, seconds: &[u8]) -> CmdResult {
     Ok(())
 }
 
+fn system_error(number: i32) -> Error {
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    Error::owned(format!("ERR {}", text.split(" (os error").next().unwrap_or(&text)))
+}
+
+/// A number of the allocator's: as it is, and then as it is to be.
+fn mallctl(cx: &mut Ctx<'_>, name: &[u8], new: Option<&[u8]>) -> CmdResult {
+    let new = new.map(int).transpose()?;
+    let name = CString::new(name).map_err(|_| system_error(libc::ENOENT))?;
+    match alloc::control_number(&name, new).map_err(system_error)? {
+        Some(n) => cx.out.int(n),
+        None => cx.out.ok(),
+    }
+    Ok(())
+}
+
+/// An action of the allocator's (`VOID`), or its version: other texts are pointers that nobody can check.
+fn mallctl_str(cx: &mut Ctx<'_>, name: &[u8], new: Option<&[u8]>) -> CmdResult {
+    match new {
+        None if name == b"version" => cx.out.bulk(alloc::version().as_bytes()),
+        Some(b"VOID") => {
+            let name = CString::new(name).map_err(|_| system_error(libc::ENOENT))?;
+            alloc::control_action(&name).map_err(system_error)?;
+            cx.out.ok();
+        }
+        _ => return Err(Error::new("ERR Only version can be read, and only VOID be given")),
+    }
+    Ok(())
+}
+
 fn structsize(cx: &mut Ctx<'_>) {
     let client = size_of::<crate::clients::Client>();
     let session = size_of::<crate::clients::Session>();
@@ -192,6 +225,10 @@ const HELP: &[&str] = &[
     "    Show the entries of the listpack encoding of <key>.",
     "LOG <message>",
     "    Write <message> to the server log.",
+    "MALLCTL <key> [<val>]",
+    "    Show a number of the allocator's, and set it.",
+    "MALLCTL-STR <key> [VOID]",
+    "    Show the allocator's version, or carry out an action of it.",
     "OBJECT <key> [fast]",
     "    Show low level info about `key` and associated value.",
     "PAUSE-CRON <0|1>",
