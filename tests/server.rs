@@ -587,16 +587,19 @@ fn info_tells_of_pauses_and_of_what_workers_do() {
 
 #[test]
 fn threads_run_on_the_cpus_of_their_lists() {
-    let allowed = |pid: u32, thread: &str| {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let of = |path: &std::path::Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
-        let mut found = tasks.map(|task| task.unwrap().path()).filter(|task| of(task, "comm").trim_end() == thread);
-        let status = of(&found.next().unwrap_or_else(|| panic!("no thread {thread}")), "status");
+    let list = |task: &std::path::Path| {
+        let status = std::fs::read_to_string(task.join("status")).unwrap();
         let line = status.lines().find(|line| line.starts_with("Cpus_allowed_list:")).unwrap();
         line.split_once(':').unwrap().1.trim().to_owned()
     };
+    let allowed = |pid: u32, thread: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let name = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        let mut found = tasks.map(|task| task.unwrap().path()).filter(|task| name(task).trim_end() == thread);
+        list(&found.next().unwrap_or_else(|| panic!("no thread {thread}")))
+    };
     // One that there is.
-    let free = allowed(std::process::id(), "threads_run_on_");
+    let free = list("/proc/thread-self".as_ref());
     let cpu: String = free.chars().take_while(char::is_ascii_digit).collect();
     let dir = TempDir::in_memory();
     let path = dir.0.to_str().unwrap();
