@@ -20,6 +20,26 @@ pub fn lock_for(lock: &RawMutex, ms: u64) -> bool {
     use parking_lot::lock_api::RawMutexTimed as _;
     lock.try_lock_for(std::time::Duration::from_millis(ms))
 }
+/// Unlocks; whoever waits has the lock next, even if the caller asks for it again at once.
+///
+/// # Safety
+/// The caller holds it.
+#[cfg(not(shuttle))]
+pub unsafe fn unlock_fair(lock: &RawMutex) {
+    use parking_lot::lock_api::RawMutexFair as _;
+    // SAFETY: as above.
+    unsafe { lock.unlock_fair() }
+}
+/// Unlocks.
+///
+/// # Safety
+/// The caller holds it.
+#[cfg(shuttle)]
+pub unsafe fn unlock_fair(lock: &RawMutex) {
+    use parking_lot::lock_api::RawMutex as _;
+    // SAFETY: as above.
+    unsafe { lock.unlock() }
+}
 /// Tries to lock, and lets others run if that fails.
 #[cfg(shuttle)]
 pub fn lock_for(lock: &RawMutex, _ms: u64) -> bool {

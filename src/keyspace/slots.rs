@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 
 use super::entry::Entry;
 use super::waiters::Extra;
-use crate::base::sync::{RawMutex, lock_for};
+use crate::base::sync::{RawMutex, lock_for, unlock_fair};
 use crate::types::dict::Dict;
 
 /// How many hash slots there are.
@@ -343,6 +343,16 @@ impl Held {
             self.bits[slot as usize / 64] = 0;
             // SAFETY: it is in the list, so we took it.
             unsafe { self.slots.slots[slot as usize].lock.unlock() }
+        }
+    }
+    /// Releases the slots that are held for those who wait for them: for somebody who will ask for them again at once, and
+    /// would have them again before others wake up.
+    pub fn give_way(&mut self) {
+        debug_assert!(!self.all);
+        while let Some(slot) = self.list.pop() {
+            self.bits[slot as usize / 64] = 0;
+            // SAFETY: it is in the list, so we took it.
+            unsafe { unlock_fair(&self.slots.slots[slot as usize].lock) }
         }
     }
     #[track_caller]

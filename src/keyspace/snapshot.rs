@@ -286,7 +286,7 @@ impl Shared {
                 return;
             }
             self.state.lock().under_way.push(UnderWay { origin, key: key.to_vec(), pieces });
-            held.unlock();
+            held.give_way();
         }
     }
 }
