@@ -474,6 +474,19 @@ fn redis_cli_takes_a_snapshot_and_listens_as_a_replica() {
     let check = Command::new("redis-check-rdb").arg(&file).output().unwrap();
     let text = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(check.status.success() && text.contains("1000 keys read"), "{text}");
+    // Functions alone: what was asked for was noted, and everything was sent.
+    let library = "#!lua name=lib\nserver.register_function('f', function() return 1 end)";
+    assert_eq!(c.command(&[b"FUNCTION", b"LOAD", library.as_bytes()]).text(), "lib");
+    for diskless in ["yes", "no"] {
+        c.run(&format!("CONFIG SET repl-diskless-sync {diskless}"));
+        let run = Command::new("redis-cli").args(["-p", &port, "--functions-rdb", file.to_str().unwrap()]).output();
+        assert!(run.as_ref().is_ok_and(|run| run.status.success()), "{run:?}");
+        let check = Command::new("redis-check-rdb").arg(&file).output().unwrap();
+        let text = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(check.status.success() && text.contains(" 0 keys read"), "{text}");
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(bytes.windows(library.len()).any(|part| part == library.as_bytes()));
+    }
     let mut listener = Command::new("redis-cli");
     listener.args(["-p", &port, "--replica"]).stdout(std::process::Stdio::piped());
     let mut child = listener.spawn().unwrap();

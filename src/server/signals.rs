@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,7 +31,13 @@ pub fn install(server: &'static Server) -> Result<(), String> {
                 }
                 tracing::warn!("Received {name} scheduling shutdown...");
                 let plan = plan(server, name);
-                if !under_way && shutdown::begin(server, plan) {
+                if under_way {
+                    continue;
+                }
+                if server.switches.pause_cron.load(Relaxed) {
+                    // It is seen to with the rest of the regular work, unless it is aborted before.
+                    *server.ending.lock() = Some((plan, 0));
+                } else if shutdown::begin(server, plan) {
                     saving.set(true);
                     tokio::task::spawn_local(finish(server, plan, name, saving.clone()));
                 }

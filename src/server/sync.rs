@@ -372,16 +372,27 @@ fn open<'a>(
     job: &'a Job,
 ) -> Result<(FileSnapshot, Receivers<'a>, u64), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    // All of them want the same.
+    let filter = chosen.first().and_then(|c| wants_of(c).0);
     let at_cut = || {
         let cut = cut(server, chosen);
         let mut head = server.rdb_head(false).with_history(&cut.id, cut.offset);
+        if let Some(filter) = filter {
+            head.sizes.clear();
+            if !filter.functions {
+                head.functions.clear();
+            }
+        }
         // What comes before the cut is not in the stream any more.
         let open_slots = server.cluster.core().and_then(|core| core.open_slots());
         head.aux.extend(open_slots.map(|text| (OPEN_SLOTS, text)));
         (head, cut)
     };
-    let begun = FileSnapshot::begin(server.keyspace, server.rdb_options(), job.progress.clone(), at_cut);
-    let (snapshot, cut) = begun.map_err(|_| Failure::Busy)?;
+    let (data, options, progress) = (server.keyspace, server.rdb_options(), job.progress.clone());
+    let (snapshot, cut) = match filter {
+        None => FileSnapshot::begin(data, options, progress, at_cut).map_err(|_| Failure::Busy)?,
+        Some(_) => FileSnapshot::without_data(data, options, progress, at_cut),
+    };
     let receivers = Receivers::new(server, job, chosen, cut.readers, runtime);
     let announced = Bytes::from(format!("+FULLRESYNC {} {}\r\n", cut.id, cut.offset));
     for (c, _) in &receivers.to {

@@ -22,6 +22,8 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arg {
     name: String,
+    /// What stands for it in a line of syntax, where that is not its name.
+    display: Option<String>,
     token: Option<&'static str>,
     kind: Kind,
     optional: bool,
@@ -56,7 +58,8 @@ impl Parser {
     }
     /// Up to the next character that has a meaning.
     fn word(&mut self) -> &'static str {
-        let end = |c: char| matches!(c, ' ' | '[' | ']' | '{' | '}' | '<' | '>' | '|' | '=' | '!' | ':' | ',' | '.');
+        let end =
+            |c: char| matches!(c, ' ' | '[' | ']' | '{' | '}' | '<' | '>' | '|' | '=' | '!' | ':' | ',' | '.' | '@');
         // A sign may be a word itself.
         let from = usize::from(self.rest.starts_with("=!"));
         let n = self.rest[from..].find(end).map_or(self.rest.len(), |n| n + from);
@@ -88,6 +91,7 @@ impl Parser {
             word = self.word();
         }
         let mut name = word.to_owned();
+        let display = self.eat("@").then(|| self.word().replace(';', ":"));
         let kind = if self.eat("!") {
             token = Some(word);
             name = self.word().to_owned();
@@ -116,7 +120,7 @@ impl Parser {
         };
         let multiple_token = self.eat(",,,");
         let multiple = multiple_token || self.eat("...");
-        Arg { name, token, kind, optional: false, multiple, multiple_token }
+        Arg { name, display, token, kind, optional: false, multiple, multiple_token }
     }
     fn alternatives(&mut self) -> Vec<Arg> {
         let mut all = Vec::new();
@@ -155,7 +159,7 @@ pub(super) fn reply(out: &mut Out, args: &[Arg], keys: &mut usize, specs: usize)
         text(out, "name", &arg.name);
         text(out, "type", kind);
         if parts.is_empty() {
-            text(out, "display_text", &arg.name);
+            text(out, "display_text", arg.display.as_ref().unwrap_or(&arg.name));
         }
         if let Some(spec) = spec {
             out.bulk(b"key_spec_index");
@@ -188,11 +192,13 @@ mod tests {
                 (Kind::Word, Some(t)) if t.to_lowercase() == a.name && t == t.to_uppercase() => t.to_owned(),
                 (Kind::Word, t) => format!("{}!{}", t.unwrap_or_default(), a.name),
                 (kind, t) => {
+                    let shown = a.display.as_ref().map_or(String::new(), |d| format!("@{}", d.replace(':', ";")));
+                    let name = format!("{}{shown}", a.name);
                     let body = match kind {
-                        Kind::Plain("string") | Kind::Word => a.name.clone(),
-                        Kind::Plain("integer") => format!("{}:int", a.name),
-                        Kind::Plain("unix-time") => format!("{}:time", a.name),
-                        Kind::Plain(kind) => format!("{}:{kind}", a.name),
+                        Kind::Plain("string") | Kind::Word => name,
+                        Kind::Plain("integer") => format!("{name}:int"),
+                        Kind::Plain("unix-time") => format!("{name}:time"),
+                        Kind::Plain(kind) => format!("{name}:{kind}"),
                         Kind::OneOf(parts) => format!("{}<{}>", a.name, show(parts, "|")),
                         Kind::Block(parts) => format!("{}{{{}}}", a.name, show(parts, " ")),
                     };

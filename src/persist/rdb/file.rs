@@ -174,7 +174,8 @@ impl Head {
 /// A snapshot that will be written as a file.
 #[derive(Debug)]
 pub struct FileSnapshot {
-    snapshot: Snapshot,
+    /// The data, if they belong to it.
+    snapshot: Option<Snapshot>,
     head: Vec<u8>,
     checksum: bool,
     delay: Option<&'static Config>,
@@ -192,7 +193,21 @@ impl FileSnapshot {
         let encoders = move || Box::new(Records { options }) as Box<dyn Encode>;
         let (snapshot, (head, result)) = Snapshot::begin(ks, &encoders, progress.clone(), |_| at_cut())?;
         let (checksum, delay) = (options.checksum, options.delay);
-        Ok((FileSnapshot { snapshot, head: head.encode(), checksum, delay, progress }, result))
+        Ok((FileSnapshot { snapshot: Some(snapshot), head: head.encode(), checksum, delay, progress }, result))
+    }
+    /// A file without data. `at_cut` runs while all slots are held.
+    pub fn without_data<T>(
+        ks: &'static Keyspace,
+        options: Options,
+        progress: Arc<Progress>,
+        at_cut: impl FnOnce() -> (Head, T),
+    ) -> (FileSnapshot, T) {
+        let mut held = ks.held();
+        held.lock_all();
+        let (head, result) = at_cut();
+        held.unlock();
+        let (head, checksum, delay) = (head.encode(), options.checksum, options.delay);
+        (FileSnapshot { snapshot: None, head, checksum, delay, progress }, result)
     }
     /// Writes it, in pieces. Ends early with the error of the sink, or if `cancel` is set.
     pub fn run(self, cancel: &AtomicBool, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Stats> {
@@ -218,7 +233,10 @@ impl FileSnapshot {
             sink(chunk)
         };
         put(&self.head)?;
-        let mut stats = self.snapshot.run(cancel, &mut put)?;
+        let mut stats = match self.snapshot {
+            Some(snapshot) => snapshot.run(cancel, &mut put)?,
+            None => Stats::default(),
+        };
         put(&[opcode::EOF])?;
         let end = crc.to_le_bytes();
         sink(&end)?;
