@@ -468,7 +468,6 @@ fn long_values_under_concurrent_writers_are_what_the_log_says_up_to_the_cut() {
     let server = e.server;
     let log = Arc::new(Sets::default());
     attach(server, log.clone());
-    (0..4).for_each(|n| fill(&mut e, &format!("long{n}"), 9_000));
     let stop = AtomicBool::new(false);
     let in_steps = std::thread::scope(|s| {
         for id in 0..3 {
@@ -490,6 +489,9 @@ fn long_values_under_concurrent_writers_are_what_the_log_says_up_to_the_cut() {
         }
         let mut in_steps = 0;
         for round in 0..20 {
+            // What the others' RENAME puts in the place of long ones is short.
+            (0..4).for_each(|n| fill(&mut e, &format!("spare{n}"), 9_000));
+            (0..4).for_each(|n| drop(e.run(&format!("RENAME spare{n} long{n}"))));
             let at_cut = |_: &mut dunlin::keyspace::Held| log.0.lock().clone();
             let begun = Snapshot::begin(server.keyspace, &sums, Arc::default(), at_cut);
             let (snapshot, expected) = begun.expect("no other snapshot");
