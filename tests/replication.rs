@@ -347,6 +347,23 @@ fn debug_replicate_makes_a_replica_say_which_command_was_wrong() {
 }
 
 /// It once waited for half a second, in which the history went on without it.
+/// What came of the stream after REPLICAOF NO ONE was refused, and that taken for the primary's error: with this setting the
+/// process ended.
+#[test]
+fn a_replica_that_leaves_its_primary_under_load_finds_no_fault_with_it() {
+    let primary = Node::start(Dunlin, &[]);
+    let replica = Node::start(Dunlin, &["--propagation-error-behavior", "panic"]);
+    let writers = Writers::start(primary.port(), 2);
+    for _ in 0..20 {
+        replica.follow(primary.port());
+        wait("the link", || replica.info("master_link_status") == "up");
+        writers.more(200);
+        assert_eq!(replica.conn().run("REPLICAOF NO ONE").text(), "OK");
+    }
+    writers.stop();
+    assert_eq!(replica.conn().run("PING").text(), "PONG");
+}
+
 #[test]
 fn a_link_that_was_up_is_made_anew_at_once() {
     let (primary, replica) = (Node::start(Dunlin, &[]), Node::start(Dunlin, &[]));

@@ -589,6 +589,11 @@ impl Reader {
         // What replicas of this node read is the primary's stream, not what this node does.
         server.repl.log.wake();
         server.repl.link.selected.store(session.db, Release);
+        if server.repl.link.generation() != generation {
+            // What was refused, was because this primary is not followed any more.
+            self.out.clear();
+            return Err(failed(SUPERSEDED));
+        }
         if worker.stats.error_replies.get() != errors {
             let (number, error) = first_error(&self.out.take_bytes());
             let first: usize = self.counts[..number.min(ready - 1)].iter().map(|n| *n as usize).sum();
