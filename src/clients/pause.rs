@@ -120,9 +120,11 @@ impl Drop for SlotPause<'_> {
 }
 
 impl Pause {
-    /// Begins a pause, or makes the one that is in force for the same reason longer and stricter; it never shortens it.
-    pub fn start(&self, reason: PauseReason, kind: PauseKind, until: i64) {
+    /// Begins a pause, or makes the one that is in force at `now` for the same reason longer and stricter; it never shortens it.
+    pub fn start(&self, reason: PauseReason, kind: PauseKind, now: i64, until: i64) {
         self.change_reasons(|reasons| match reasons.iter_mut().find(|of| of.reason == reason) {
+            // One that is over and was not looked after yet says nothing.
+            Some(of) if of.until <= now => (of.kind, of.until) = (kind, until),
             Some(of) => (of.kind, of.until) = (of.kind.max(kind), of.until.max(until)),
             None => reasons.push(Reasoned { reason, kind, until }),
         });
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!((p.kind(50), p.until()), (None, 100));
         let holds = |slot| p.holds_slot(slot, None);
         assert!([3, 5, 9].into_iter().all(holds) && ![2, 6, 10].into_iter().any(holds));
-        p.start(PauseReason::Command, PauseKind::Write, 50);
+        p.start(PauseReason::Command, PauseKind::Write, 0, 50);
         assert!(p.lapse(60) && p.holds_slots(60) && p.is_set());
         assert!(p.lapse(100) && !p.is_set() && !p.lapse(100));
     }
@@ -253,12 +255,12 @@ mod tests {
     #[test]
     fn pauses_for_several_reasons_end_each_by_itself() {
         let p = Pause::default();
-        p.start(PauseReason::Failover, PauseKind::Write, i64::MAX);
-        p.start(PauseReason::Command, PauseKind::All, 100);
+        p.start(PauseReason::Failover, PauseKind::Write, 0, i64::MAX);
+        p.start(PauseReason::Command, PauseKind::All, 0, 100);
         assert_eq!(p.longest(40), Some((PauseKind::All, PauseReason::Command, 60)));
         p.end(PauseReason::Command);
         assert_eq!(p.longest(40), Some((PauseKind::Write, PauseReason::Failover, i64::MAX - 40)));
-        p.start(PauseReason::Command, PauseKind::Write, 100);
+        p.start(PauseReason::Command, PauseKind::Write, 0, 100);
         assert!(!p.lapse(50) && p.lapse(100) && p.is_set());
         assert_eq!(p.kind(200), Some(PauseKind::Write));
         p.end(PauseReason::Failover);
@@ -268,12 +270,17 @@ mod tests {
     #[test]
     fn a_second_pause_never_shortens_or_softens_the_first() {
         let p = Pause::default();
-        p.start(PauseReason::Command, PauseKind::All, 100);
-        p.start(PauseReason::Command, PauseKind::Write, 50);
+        p.start(PauseReason::Command, PauseKind::All, 0, 100);
+        p.start(PauseReason::Command, PauseKind::Write, 0, 50);
         assert_eq!(p.kind(60), Some(PauseKind::All));
-        p.start(PauseReason::Command, PauseKind::Write, 200);
+        p.start(PauseReason::Command, PauseKind::Write, 0, 200);
         // As in Valkey: a reason has one kind and one end.
         assert_eq!((p.kind(150), p.kind(200)), (Some(PauseKind::All), None));
         assert!(p.lapse(200) && !p.is_set());
+        // One that is over has no say, though nobody has looked after it yet.
+        p.start(PauseReason::Command, PauseKind::All, 200, 250);
+        p.start(PauseReason::Command, PauseKind::Write, 250, 300);
+        assert_eq!(p.kind(250), Some(PauseKind::Write));
+        assert!(p.lapse(300) && !p.is_set());
     }
 }

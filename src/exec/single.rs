@@ -107,8 +107,7 @@ impl Worker {
         // What came before, the end of a wait say, may have met a script's locks.
         self.denied = false;
         let Some(container) = self.server.lookup.command(argv[0]) else {
-            // Who has not said who they are does not hear what there is.
-            let e = if session.authenticated { unknown_command(argv) } else { Error::NOAUTH };
+            let e = told(session, Flags::NONE, unknown_command(argv));
             self.parts().reject(session, None, &e, out);
             return Stop::No;
         };
@@ -116,8 +115,7 @@ impl Worker {
             Some(sub) if !container.command.subs.is_empty() => match self.server.lookup.sub(container, sub) {
                 Some(sub) => sub,
                 None => {
-                    let known = session.authenticated || container.command.meta.flags.has(Flags::NO_AUTH);
-                    let e = if known { Error::subcommand(&container.name, sub) } else { Error::NOAUTH };
+                    let e = told(session, container.command.meta.flags, Error::subcommand(&container.name, sub));
                     self.parts().reject(session, Some(container), &e, out);
                     return Stop::No;
                 }
@@ -126,8 +124,7 @@ impl Worker {
         };
         let meta = &entry.command.meta;
         if !meta.arity_fits(argv.len()) {
-            let known = session.authenticated || meta.flags.has(Flags::NO_AUTH);
-            let e = if known { Error::arity(meta.name) } else { Error::NOAUTH };
+            let e = told(session, meta.flags, Error::arity(meta.name));
             self.refuse(session, entry, &e, now, out);
             return Stop::No;
         }
@@ -533,6 +530,11 @@ fn allowed_while_subscribed(name: &str) -> bool {
             | "quit"
             | "reset"
     )
+}
+
+/// What a client hears of an error in its request: who has not said who they are does not hear what there is.
+fn told(session: &Session, of: Flags, e: Error) -> Error {
+    if session.authenticated || of.has(Flags::NO_AUTH) { e } else { Error::NOAUTH }
 }
 
 fn unknown_command(argv: &[&[u8]]) -> Error {

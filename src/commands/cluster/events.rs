@@ -68,8 +68,9 @@ fn carry(server: &'static Server, event: Event) {
         }
         Event::PauseWrites { until } => {
             // The core's clock and the wall clock have their own zero.
-            let until = clock::now_ms() + (until - clock::steady_ms());
-            server.pause.start(PauseReason::Failover, PauseKind::Write, until);
+            let now = clock::now_ms();
+            let until = now + (until - clock::steady_ms());
+            server.pause.start(PauseReason::Failover, PauseKind::Write, now, until);
             // Writes that were under way are through once all slots were held.
             let mut held = server.keyspace.held();
             held.lock_all();

@@ -121,7 +121,7 @@ fn pause(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
         Some(_) => return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
     let timeout = options::timeout_ms(args[2], cx.db.clock)?;
-    cx.server.pause.start(PauseReason::Command, kind, cx.db.clock + timeout);
+    cx.server.pause.start(PauseReason::Command, kind, cx.db.clock, cx.db.clock + timeout);
     cx.out.ok();
     Ok(())
 }

@@ -83,7 +83,7 @@ fn failover(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
     tracing::info!("FAILOVER requested to {}.", to.as_ref().map_or("any replica".into(), |(h, p)| format!("{h}:{p}")));
     let deadline = (timeout > 0).then(|| cx.db.clock.saturating_add(timeout));
     *server.repl.failover.lock() = Some(FailoverPlan { to, force, deadline, handing_over: false, abort: None });
-    server.pause.start(PauseReason::Failover, PauseKind::Write, i64::MAX);
+    server.pause.start(PauseReason::Failover, PauseKind::Write, cx.db.clock, i64::MAX);
     server.repl.ask();
     cx.out.ok();
     Ok(())

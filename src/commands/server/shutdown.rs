@@ -110,7 +110,7 @@ pub fn begin(server: &Server, plan: Plan) -> bool {
     if ending.is_none() {
         tracing::info!("Waiting for replicas before shutting down.");
         *ending = Some((plan, clock::now_ms() + timeout));
-        server.pause.start(PauseReason::Shutdown, PauseKind::Write, i64::MAX);
+        server.pause.start(PauseReason::Shutdown, PauseKind::Write, clock::now_ms(), i64::MAX);
         server.repl.ask();
     }
     false
