@@ -50,6 +50,11 @@ impl Engine {
     }
 }
 
+/// The arguments of a request as [`requests`] has it.
+fn words(request: &str) -> Vec<&str> {
+    request.split(' ').collect()
+}
+
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
@@ -223,8 +228,7 @@ impl FileSink for Replay {
     fn append(&self, bytes: &[u8], _offset: u64) {
         let mut data = self.0.lock();
         for text in requests(bytes) {
-            let argv: Vec<&str> = text.split(' ').collect();
-            match argv[..] {
+            match words(&text)[..] {
                 ["SELECT", "0"] => None,
                 ["SET", key, value] => data.insert(key.to_owned(), value.to_owned()),
                 ["DEL" | "UNLINK", key] => data.remove(key),
@@ -441,8 +445,7 @@ impl FileSink for Sets {
     fn append(&self, bytes: &[u8], _offset: u64) {
         let mut data = self.0.lock();
         for text in requests(bytes) {
-            let argv: Vec<&str> = text.split(' ').collect();
-            match argv[..] {
+            match words(&text)[..] {
                 ["SELECT", "0"] | ["MULTI"] | ["EXEC"] => {}
                 ["SADD", key, ref members @ ..] => {
                     data.entry(key.to_owned()).or_default().extend(members.iter().map(|m| m.to_string()));

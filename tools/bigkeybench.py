@@ -77,6 +77,14 @@ class Others:
                 return
             time.sleep(0.001)
 
+    def stop(self):
+        """Ends them, and says what went wrong."""
+        self.stopped = True
+        for thread in self.threads:
+            thread.join()
+        if self.error:
+            print("error:", self.error)
+
 
 def migrate(ports):
     reply = Client(ports[0], 600)("MIGRATE", "127.0.0.1", ports[1], KEY, 0, 60000)
@@ -107,11 +115,7 @@ def run(name, program, kind, args):
         seconds = time.monotonic() - start
         time.sleep(0.5)
         for o in others:
-            o.stopped = True
-            for thread in o.threads:
-                thread.join()
-            if o.error:
-                print("error:", o.error)
+            o.stop()
         target = Client(ports[1], 60)
         if not args.slots:
             target("CLUSTER", "SETSLOT", SLOT, "NODE", ids[1])
@@ -149,11 +153,7 @@ def save(name, program, kind, args):
         until("its end", lambda: b"rdb_bgsave_in_progress:0" in client("INFO", "persistence"))
         seconds = time.monotonic() - start
         for o in others:
-            o.stopped = True
-            for thread in o.threads:
-                thread.join()
-            if o.error:
-                print("error:", o.error)
+            o.stop()
         ms = " ".join(f"{q * 1000:6.1f} {o.slowest * 1000:8.1f} " for q, o in zip(quiet, others))
         print(f"{name:8} {kind:7} {args.elements:>10} {seconds:7.2f} s  {ms}", flush=True)
     finally:
