@@ -20,6 +20,8 @@ pub struct Entry {
     pub keyed: bool,
     /// The name by which clients call it (it may have been renamed).
     pub name: String,
+    /// Its [`fold`], where that and the length say all: up to sixteen letters.
+    folded: Option<(u64, u64)>,
 }
 
 impl Entry {
@@ -27,6 +29,16 @@ impl Entry {
     #[inline]
     pub fn flags(&self) -> Flags {
         self.command.meta.flags
+    }
+
+    /// Whether this is its name, in any case.
+    #[inline]
+    fn is_called(&self, name: &[u8], folded: (u64, u64)) -> bool {
+        self.name.len() == name.len()
+            && match self.folded {
+                Some(own) => own == folded,
+                None => name.eq_ignore_ascii_case(self.name.as_bytes()),
+            }
     }
 }
 
@@ -40,7 +52,8 @@ pub struct Lookup {
 
 const EMPTY: u16 = u16::MAX;
 
-/// Up to sixteen bytes of a name with the case bit set. Names of commands are letters, `_`, `-` and `|`.
+/// Up to sixteen bytes of a name with the case bit set. Names of commands are letters, `_`, `-` and `|`; of letters only
+/// the two cases of one are alike in it.
 #[inline]
 fn fold(name: &[u8]) -> (u64, u64) {
     const LOWER: u64 = 0x2020_2020_2020_2020;
@@ -63,6 +76,11 @@ fn fold(name: &[u8]) -> (u64, u64) {
     }
 }
 
+/// The fold of a name that is nothing else's.
+fn exact(name: &str) -> Option<(u64, u64)> {
+    (name.len() <= 16 && name.bytes().all(|c| c.is_ascii_alphabetic())).then(|| fold(name.as_bytes()))
+}
+
 impl Lookup {
     /// Numbers the commands of a table and indexes their names. `rename(name)` gives the name to use, or `None` to
     /// leave the command out.
@@ -79,6 +97,7 @@ impl Lookup {
                 subs: (first_sub, command.subs.len() as u16),
                 batchable: batchable(command),
                 keyed: !command.meta.keys.is_empty(),
+                folded: name.as_deref().and_then(exact),
                 name: name.unwrap_or_default(),
             });
             for &sub in command.subs {
@@ -90,6 +109,7 @@ impl Lookup {
                     batchable: false,
                     keyed: !sub.meta.keys.is_empty(),
                     name: sub.meta.name.to_owned(),
+                    folded: None,
                 });
             }
         }
@@ -100,7 +120,7 @@ impl Lookup {
             if e.parent.is_some() || e.name.is_empty() {
                 continue;
             }
-            let mut at = lookup.slot(e.name.as_bytes());
+            let mut at = lookup.slot(fold(e.name.as_bytes()), e.name.len());
             while lookup.index[at] != EMPTY {
                 at = (at + 1) & (size - 1);
             }
@@ -109,22 +129,22 @@ impl Lookup {
         lookup
     }
     #[inline]
-    fn slot(&self, name: &[u8]) -> usize {
-        let (a, b) = fold(name);
-        let h = (a ^ b.rotate_left(29) ^ (name.len() as u64) << 59).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    fn slot(&self, (a, b): (u64, u64), len: usize) -> usize {
+        let h = (a ^ b.rotate_left(29) ^ (len as u64) << 59).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (h >> self.shift) as usize
     }
     /// The command of this name, in any case.
     #[inline]
     pub fn command(&self, name: &[u8]) -> Option<&Entry> {
-        let mut at = self.slot(name);
+        let folded = fold(name);
+        let mut at = self.slot(folded, name.len());
         loop {
             let i = self.index[at];
             if i == EMPTY {
                 return None;
             }
             let e = &self.entries[i as usize];
-            if e.name.len() == name.len() && name.eq_ignore_ascii_case(e.name.as_bytes()) {
+            if e.is_called(name, folded) {
                 return Some(e);
             }
             at = (at + 1) & (self.index.len() - 1);
@@ -204,6 +224,21 @@ mod tests {
         }
         for odd in [&b""[..], b"x", b"ge", b"g\x05t", b"\xff\xff\xff\xff", &[b'a'; 300]] {
             assert!(l.command(odd).is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_with_one_byte_changed_is_another_name() {
+        let l = Lookup::new(&table::all(), |n| Some(n.to_owned()));
+        for e in l.commands() {
+            for i in 0..e.name.len() {
+                for byte in 0..=u8::MAX {
+                    let mut name = e.name.clone().into_bytes();
+                    name[i] = byte;
+                    let found = l.command(&name).map(|e| e.name.clone().into_bytes());
+                    assert!(found.is_none_or(|found| found.eq_ignore_ascii_case(&name)), "{name:?}");
+                }
+            }
         }
     }
 
