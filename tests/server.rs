@@ -433,6 +433,28 @@ fn latency_is_monitored_on_request() {
 }
 
 #[test]
+fn latency_tells_of_the_append_only_file() {
+    let server = Server::start(&["--latency-monitor-threshold", "1", "--appendonly", "yes"]);
+    let mut c = server.connect();
+    let events = |c: &mut Conn| -> Vec<String> {
+        c.run("LATENCY LATEST").items().iter().map(|event| event.items()[0].text().to_owned()).collect()
+    };
+    // So much takes longer than a millisecond on any disk.
+    let big = vec![b'x'; 64 << 20];
+    assert_eq!(c.command(&[b"SET", b"big", &big[..]]).text(), "OK");
+    c.until("the write is told of", |c| {
+        let seen = events(c);
+        seen.contains(&"aof-write".to_owned()) && seen.contains(&"aof-write-alone".to_owned())
+    });
+    assert!(!events(&mut c).contains(&"aof-fsync-always".to_owned()));
+    assert!(c.run("LATENCY DOCTOR").text().contains("disk of its own"));
+    c.run("LATENCY RESET");
+    c.run("CONFIG SET latency-monitor-threshold 0");
+    assert_eq!(c.command(&[b"SET", b"big", &big[..]]).text(), "OK");
+    assert_eq!(c.run("LATENCY LATEST").items().len(), 0);
+}
+
+#[test]
 fn addresses_and_port_change_while_it_runs() {
     let server = Server::start(&["--bind", "127.0.0.1"]);
     let mut c = server.connect();

@@ -221,6 +221,21 @@ impl Server {
     pub fn dirty(&self) -> u64 {
         self.metrics.sum(|t| &t.changes)
     }
+    /// LATENCY: `event` took so long.
+    #[inline]
+    pub fn note_spike(&self, event: &str, ns: u64) {
+        let (threshold, ms) = (self.config.latency_monitor_threshold(), ns / 1_000_000);
+        if threshold > 0 && ms as i64 >= threshold {
+            self.spikes.add(event, clock::now_ms() / 1000, ms);
+        }
+    }
+    /// Does `work`, which is an event of LATENCY.
+    pub fn timed<T>(&self, event: &str, work: impl FnOnce() -> T) -> T {
+        let start = clock::mono_ns();
+        let done = work();
+        self.note_spike(event, clock::mono_ns() - start);
+        done
+    }
     /// How files of the data are written, by the settings of now.
     pub fn rdb_options(&self) -> rdb::file::Options {
         let policy = self.config.maxmemory_policy();

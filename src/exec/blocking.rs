@@ -169,7 +169,8 @@ impl Worker {
             self.parts().reject(&mut session, Some(entry), &e, &mut out);
             return waiter.served(out.take_bytes());
         }
-        self.parts().call(&mut session, entry, &argv, first, now, &mut out);
+        let server = self.server;
+        server.timed("command-unblocking", || self.parts().call(&mut session, entry, &argv, first, now, &mut out));
         let again = session.block.take().is_some();
         // The state changes while the locks are held: a key that appears afterwards finds the waiter waiting.
         if again {

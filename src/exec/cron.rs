@@ -124,10 +124,7 @@ impl Worker {
         self.server.keyspace.hooks.wake();
         let ns = clock::mono_ns() - start;
         self.stats.expire_ns.add(ns);
-        let threshold = self.server.config.latency_monitor_threshold();
-        if threshold > 0 && ns as i64 / 1_000_000 >= threshold {
-            self.server.spikes.add("expire-cycle", now / 1000, ns / 1_000_000);
-        }
+        self.server.note_spike("expire-cycle", ns);
     }
 }
 

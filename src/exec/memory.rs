@@ -135,9 +135,12 @@ impl Worker {
         let logged = self.fx.log.bytes();
         while self.is_over(limit + notes + self.fx.log.bytes() - logged) {
             let Worker { evictor, held, fx, stats, tuning, server, .. } = self;
-            let evicted = evictor.evict_one(dbs, order, samples, |index, f| {
-                f(&mut Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE));
-            });
+            let evict = || {
+                evictor.evict_one(dbs, order, samples, |index, f| {
+                    f(&mut Db::new(server.keyspace, held, index, now, fx, stats, *tuning, Located::NONE));
+                })
+            };
+            let evicted = server.timed("eviction-del", evict);
             if !evicted {
                 // What is being freed in the background will make room.
                 room = self.server.keyspace.lazy.pending() > 0;
@@ -150,10 +153,7 @@ impl Worker {
         }
         let ns = clock::mono_ns() - start;
         self.stats.evict_ns.add(ns);
-        let threshold = config.latency_monitor_threshold();
-        if threshold > 0 && ns as i64 / 1_000_000 >= threshold {
-            self.server.spikes.add("eviction-cycle", now / 1000, ns / 1_000_000);
-        }
+        self.server.note_spike("eviction-cycle", ns);
         if !self.fx.is_quiet() {
             self.after();
         }

@@ -268,6 +268,20 @@ fn advice(seen: &[&str], settings: Settings) -> Vec<String> {
                 .into(),
         );
     }
+    if has("aof-write") || has("aof-fsync-always") {
+        advice.push(
+            "The disk that holds the append-only file is slow or busy with other work. Give it a disk of its own, or \
+             change 'appendfsync' to one that waits less (everysec, no) if losing the last writes is acceptable."
+                .into(),
+        );
+    }
+    if has("aof-write-active-child") {
+        advice.push(
+            "The append-only file is written slowly while a snapshot is written too: 'no-appendfsync-on-rewrite yes' \
+             keeps the two apart."
+                .into(),
+        );
+    }
     if has("eviction-cycle") {
         advice.push(
             "Memory had to be made free in a hurry. Change 'maxmemory' in small steps, and beware of commands that \
@@ -322,6 +336,11 @@ mod tests {
         let report = spikes.report(2, Settings { threshold: 5, ..settings });
         assert!(report.contains("1. command: 1 latency spikes (average 9ms"), "{report}");
         assert!(report.contains("slowlog-log-slower-than 5000") && report.contains("hz 100"), "{report}");
+        spikes.reset_all();
+        spikes.add("aof-write", 1, 9);
+        spikes.add("aof-write-active-child", 1, 9);
+        let report = spikes.report(2, settings);
+        assert!(report.contains("disk of its own") && report.contains("no-appendfsync-on-rewrite yes"), "{report}");
         spikes.reset_all();
         spikes.add("other", 1, 1);
         assert!(spikes.report(2, settings).contains("None of these events"));

@@ -17,7 +17,7 @@ use crate::commands::{CmdResult, Command, Ctx, Server};
 use crate::keyspace::encode_request;
 use crate::keyspace::snapshot::{Encode, Progress, Snapshot};
 use crate::persist::aof::commands::Commands;
-use crate::persist::aof::{Entry, Fsync, Manifest, Role, Writer};
+use crate::persist::aof::{Entry, Fsync, Manifest, Role, Step, Writer};
 use crate::persist::rdb::file::FileSnapshot;
 use crate::repl::FileSink;
 use crate::resp::Error;
@@ -214,13 +214,27 @@ fn attach(server: &'static Server, file: File, size: u64) -> io::Result<()> {
         wait::serve(server);
     });
     let on_failing = Box::new(move |failing| server.gate.set(bits::FILE, failing));
+    let on_step = Box::new(move |step, ns| note_step(server, step, ns));
     let offset = server.repl.log.end();
     server.repl.set_file_synced(offset);
-    let writer = Writer::start(file, offset, size, policy(server), on_synced, on_failing)?;
+    let writer = Writer::start(file, offset, size, policy(server), on_synced, on_failing, on_step)?;
     writer.set_timestamps(server.config.aof_timestamp_enabled());
     server.repl.log.set_file(Some(Arc::new(Sink(writer.clone()))));
     *server.aof.writer.write() = Some(writer);
     Ok(())
+}
+
+/// LATENCY's events of the file.
+fn note_step(server: &Server, step: Step, ns: u64) {
+    match step {
+        Step::Write => {
+            let alone = if server.has_snapshot() { "aof-write-active-child" } else { "aof-write-alone" };
+            server.note_spike("aof-write", ns);
+            server.note_spike(alone, ns);
+        }
+        Step::Sync if policy(server) == Fsync::Always => server.note_spike("aof-fsync-always", ns),
+        Step::Sync => {}
+    }
 }
 
 /// Lets the log write to the same file again, after the data were loaded from it. Nobody changes anything meanwhile.
@@ -461,7 +475,7 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
     let history = {
         let mut manifest = aof.manifest.lock();
         let base = manifest.next_base(&stem, rdb);
-        fs::rename(&temporary, dir.join(&base.name))?;
+        server.timed("aof-rename", || fs::rename(&temporary, dir.join(&base.name)))?;
         if wanted {
             // The writer may not have come to the change of files yet.
             manifest.name(next.clone());

@@ -247,7 +247,7 @@ fn write(server: &'static Server, job: &Job) -> io::Result<()> {
             Ok(())
         }
         Err(e) => {
-            let _ = fs::remove_file(&temporary);
+            let _ = server.timed("rdb-unlink-temp-file", || fs::remove_file(&temporary));
             Err(e)
         }
     }

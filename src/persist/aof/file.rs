@@ -30,6 +30,15 @@ pub enum Fsync {
     No = 2,
 }
 
+/// What the thread does to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Bytes are handed to the system.
+    Write,
+    /// They are made lasting.
+    Sync,
+}
+
 /// How often the thread looks without being called.
 const TICK: Duration = Duration::from_millis(100);
 /// How long effects gather between one write and the next, unless replies wait for them: so much a killed process may lose.
@@ -58,6 +67,8 @@ struct Buffer {
 type Before = Box<dyn FnOnce() + Send>;
 /// What follows when more is on disk.
 type Synced = Box<dyn Fn(u64) + Send + Sync>;
+/// What is told of each step and its time, ns.
+type Timed = Box<dyn Fn(Step, u64) + Send + Sync>;
 /// What follows when writing fails (true) or goes on again (false).
 type Failing = Box<dyn Fn(bool) + Send + Sync>;
 
@@ -90,6 +101,7 @@ pub struct Writer {
     pub fsync_times: Histogram,
     on_synced: Synced,
     on_failing: Failing,
+    on_step: Timed,
 }
 
 impl std::fmt::Debug for Writer {
@@ -107,6 +119,7 @@ impl Writer {
         fsync: Fsync,
         on_synced: Synced,
         on_failing: Failing,
+        on_step: Timed,
     ) -> std::io::Result<Arc<Writer>> {
         let writer = Arc::new(Writer {
             buffer: Mutex::new(Buffer { offset, ..Buffer::default() }),
@@ -125,6 +138,7 @@ impl Writer {
             fsync_times: Histogram::default(),
             on_synced,
             on_failing,
+            on_step,
         });
         let thread = writer.clone();
         std::thread::Builder::new().name("aof".into()).spawn(move || {
@@ -323,6 +337,10 @@ impl Writer {
 
     /// Writes all of it, however long that takes.
     fn put(&self, file: &mut File, mut bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = clock::mono_ns();
         while !bytes.is_empty() {
             match file.write(bytes) {
                 Ok(n) if n > 0 => {
@@ -335,6 +353,7 @@ impl Writer {
                 Err(e) => self.fails(true, &e.to_string()),
             }
         }
+        (self.on_step)(Step::Write, clock::mono_ns().saturating_sub(start));
     }
     fn sync(&self, file: &mut File) {
         let start = clock::mono_ns();
@@ -352,6 +371,7 @@ impl Writer {
         let ns = clock::mono_ns().saturating_sub(start);
         self.fsync_ns.fetch_add(ns, Relaxed);
         self.fsync_times.record(ns);
+        (self.on_step)(Step::Sync, ns);
         self.fails(false, "");
     }
     /// Notes failure or success; after a failure waits a moment.

@@ -9,5 +9,5 @@ pub mod commands;
 pub mod file;
 pub mod manifest;
 
-pub use file::{Fsync, Writer};
+pub use file::{Fsync, Step, Writer};
 pub use manifest::{Entry, Manifest, Role};
