@@ -72,6 +72,28 @@ fn settle(c: &mut Conn) {
 }
 
 #[test]
+fn with_fsync_always_no_reply_comes_before_a_slow_write() {
+    let dir = TempDir::in_memory();
+    let args = ["--appendonly", "yes", "--appendfsync", "always", "--dir", dir.0.to_str().unwrap()];
+    let server = Server::start(&args);
+    let mut c = server.connect();
+    assert_eq!(c.run("DEBUG AOF-FLUSH-SLEEP 300000").text(), "OK");
+    assert!(c.run("DEBUG AOF-FLUSH-SLEEP -1").is_error());
+    let start = dunlin::base::clock::mono_ns();
+    assert_eq!(c.run("SET key value").text(), "OK");
+    assert!(dunlin::base::clock::mono_ns() - start >= 300_000_000);
+    // A file that is begun later is as slow.
+    c.run("CONFIG SET appendonly no");
+    c.run("CONFIG SET appendonly yes");
+    c.until("its base is there", |c| {
+        c.info("aof_rewrite_in_progress") == "0" && c.info("aof_rewrite_scheduled") == "0"
+    });
+    let start = dunlin::base::clock::mono_ns();
+    assert_eq!(c.run("SET key value").text(), "OK");
+    assert!(dunlin::base::clock::mono_ns() - start >= 300_000_000);
+}
+
+#[test]
 fn redis_starts_from_our_directory_and_we_from_its() {
     for preamble in ["yes", "no"] {
         let dir = TempDir::new();

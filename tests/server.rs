@@ -416,6 +416,18 @@ fn memory_is_explained() {
 }
 
 #[test]
+fn debug_ends_the_process_as_errors_do() {
+    for (how, said) in [("PANIC", "BUG REPORT START"), ("ASSERT", "ASSERTION FAILED"), ("SEGFAULT", "signal 11")] {
+        let server = Server::start(&[]);
+        let mut c = server.connect();
+        c.send(&[b"DEBUG", how.as_bytes()]);
+        server.wait_for_log(said);
+        assert!(c.is_closed());
+        assert_eq!(server.wait(), None, "by a signal");
+    }
+}
+
+#[test]
 fn latency_is_monitored_on_request() {
     let server = Server::start(&["--latency-monitor-threshold", "1"]);
     let mut c = server.connect();

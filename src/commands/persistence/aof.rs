@@ -218,6 +218,7 @@ fn attach(server: &'static Server, file: File, size: u64) -> io::Result<()> {
     let offset = server.repl.log.end();
     server.repl.set_file_synced(offset);
     let writer = Writer::start(file, offset, size, policy(server), on_synced, on_failing, on_step)?;
+    writer.set_delay(server.switches.aof_delay_us.load(Relaxed));
     writer.set_timestamps(server.config.aof_timestamp_enabled());
     server.repl.log.set_file(Some(Arc::new(Sink(writer.clone()))));
     *server.aof.writer.write() = Some(writer);

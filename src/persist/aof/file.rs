@@ -80,6 +80,8 @@ pub struct Writer {
     fsync: AtomicU8,
     /// Leave out the fsync while a rewrite is under way.
     hold_fsync: AtomicBool,
+    /// Microseconds to wait before each write, for tests.
+    delay_us: AtomicU64,
     /// Note the time of writes.
     timestamps: AtomicBool,
     /// The log's offset up to which everything is on disk.
@@ -126,6 +128,7 @@ impl Writer {
             called: Condvar::new(),
             fsync: AtomicU8::new(fsync as u8),
             hold_fsync: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
             timestamps: AtomicBool::new(false),
             synced: AtomicU64::new(offset),
             size: AtomicU64::new(size),
@@ -155,6 +158,10 @@ impl Writer {
     /// `aof-timestamp-enabled`
     pub fn set_timestamps(&self, on: bool) {
         self.timestamps.store(on, Release);
+    }
+    /// Waits so many microseconds before each write, as if the disk were slow.
+    pub fn set_delay(&self, us: u64) {
+        self.delay_us.store(us, Relaxed);
     }
     /// Leaves fsyncs out, for as long as a rewrite keeps the disk busy.
     pub fn hold_fsync(&self, on: bool) {
@@ -341,6 +348,10 @@ impl Writer {
             return;
         }
         let start = clock::mono_ns();
+        match self.delay_us.load(Relaxed) {
+            0 => {}
+            us => clock::pause_us(us),
+        }
         while !bytes.is_empty() {
             match file.write(bytes) {
                 Ok(n) if n > 0 => {

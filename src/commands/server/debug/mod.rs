@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::config::allowed;
-use crate::base::{alloc, clock, glob, num};
+use crate::base::{alloc, clock, glob, num, os};
 use crate::cluster::core::Direction;
 use crate::commands::options::{int, is};
 use crate::commands::{CmdResult, Command, Ctx, Scope, help};
@@ -84,6 +84,12 @@ fn debug(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             cx.db.share(argv);
             cx.out.ok();
         }
+        (b"panic", []) => end_by_panic("DEBUG PANIC called"),
+        (b"assert", []) => end_by_panic("ASSERTION FAILED: DEBUG ASSERT called"),
+        (b"segfault", []) => {
+            tracing::error!("DEBUG SEGFAULT: this process ends by signal 11");
+            os::end_by_segfault();
+        }
         (b"structsize", []) => structsize(cx),
         (b"mallctl", [name] | [name, _]) => mallctl(cx, name, args.get(3).copied())?,
         (b"mallctl-str", [name] | [name, _]) => mallctl_str(cx, name, args.get(3).copied())?,
@@ -106,6 +112,13 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
         (b"close-cluster-link-on-packet-drop", [value]) => switches.close_on_drop.store(on(value), Relaxed),
         (b"delay-rdb-client-free-seconds", [value]) => switches.rdb_client_grace.store(int(value)?, Relaxed),
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
+        (b"aof-flush-sleep", [us]) => {
+            let us = u64::try_from(int(us)?).map_err(|_| Error::NOT_INT)?;
+            switches.aof_delay_us.store(us, Relaxed);
+            if let Some(writer) = cx.server.aof.writer() {
+                writer.set_delay(us);
+            }
+        }
         (b"quicklist-packed-threshold", [size]) => {
             let size = parse_memory(size)
                 .filter(|size| *size < 4 << 30)
@@ -191,6 +204,12 @@ fn mallctl_str(cx: &mut Ctx<'_>, name: &[u8], new: Option<&[u8]>) -> CmdResult {
     Ok(())
 }
 
+/// Ends the process as a panic does, also in builds where that would end a thread only.
+fn end_by_panic(why: &'static str) -> ! {
+    let _ = std::panic::catch_unwind(|| panic!("{why}"));
+    std::process::abort()
+}
+
 fn structsize(cx: &mut Ctx<'_>) {
     let client = size_of::<crate::clients::Client>();
     let session = size_of::<crate::clients::Session>();
@@ -199,6 +218,10 @@ fn structsize(cx: &mut Ctx<'_>) {
 }
 
 const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microsec>",
+    "    Wait before each write to the append-only file, as if the disk were slow.",
+    "ASSERT",
+    "    End the process as a failed assertion does, with a report in the log.",
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
     "CLOSE-CLUSTER-LINK-ON-PACKET-DROP <0|1>",
@@ -225,12 +248,16 @@ const HELP: &[&str] = &[
     "    Show the entries of the listpack encoding of <key>.",
     "LOG <message>",
     "    Write <message> to the server log.",
+    "LOADAOF",
+    "    Replace the data by what the append-only file has.",
     "MALLCTL <key> [<val>]",
     "    Show a number of the allocator's, and set it.",
     "MALLCTL-STR <key> [VOID]",
     "    Show the allocator's version, or carry out an action of it.",
     "OBJECT <key> [fast]",
     "    Show low level info about `key` and associated value.",
+    "PANIC",
+    "    End the process as an error of the program does, with a report in the log.",
     "PAUSE-CRON <0|1>",
     "    Stop periodic background work.",
     "POPULATE <count> [<prefix>] [<size>]",
@@ -245,12 +272,19 @@ const HELP: &[&str] = &[
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Sets the threshold for elements to be inserted as plain vs packed nodes.",
     "    Setting to 0 restores to default.",
+    "RELOAD [option ...]",
+    "    Save the data to disk and load them again. Options: MERGE (keys of the file",
+    "    replace those that are there), NOFLUSH (what is there stays), NOSAVE.",
     "REPLICATE <command> [<arg> ...]",
     "    Send a command to the replicas that is not executed here.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>",
     "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
     "REPLYBUFFER RESIZING <0|1>",
     "    Enable or disable the shrinking of reply buffers.",
+    "SEGFAULT",
+    "    End the process by SIGSEGV.",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Let scripts call the commands that they may not call.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Let RESTORE take payloads whose checksum is wrong.",
     "SET-ACTIVE-EXPIRE <0|1>",

@@ -1,6 +1,6 @@
 //! What DEBUG can set, for the parts of the server that look at it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 /// After this many ms the peak of a reply buffer starts over, unless DEBUG says otherwise.
 pub const PEAK_RESET_MS: i64 = 5000;
@@ -20,6 +20,8 @@ pub struct Switches {
     pub reply_resizing: AtomicBool,
     /// Scripts may call every command.
     pub allow_all_in_scripts: AtomicBool,
+    /// Microseconds to wait before each write to the append-only file.
+    pub aof_delay_us: AtomicU64,
     /// RESTORE takes payloads whose checksum is wrong.
     pub skip_checksum: AtomicBool,
     /// Packets of the cluster bus of this type are dropped when they come; -1: none.
@@ -39,6 +41,7 @@ impl Default for Switches {
             reply_peak_reset_ms: AtomicI64::new(PEAK_RESET_MS),
             reply_resizing: AtomicBool::new(true),
             allow_all_in_scripts: AtomicBool::new(false),
+            aof_delay_us: AtomicU64::new(0),
             skip_checksum: AtomicBool::new(false),
             dropped_packets: AtomicI64::new(-1),
             close_on_drop: AtomicBool::new(false),
