@@ -88,6 +88,42 @@ pub fn differ(command: &[Vec<u8>], ours: &Value, theirs: &Value, apart: i64) -> 
     Some("the replies differ")
 }
 
+/// What Valkey (8.0) makes something odd of: AUTH with a wrong password has no reply in a transaction; it cuts LSET's index to 32 bits, and a LIMIT that begins below zero counts from the
+/// end of a sorted set, if that is a tree.
+pub fn is_odd_in_valkey(command: &[Vec<u8>]) -> bool {
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let number = |word: &Vec<u8>| std::str::from_utf8(word).ok()?.parse::<i64>().ok();
+    match &command[0][..] {
+        name if is(name, "auth") => true,
+        name if is(name, "lset") => command.get(2).and_then(number).is_some_and(|n| i32::try_from(n).is_err()),
+        [b'z' | b'Z', ..] => {
+            command.windows(2).any(|pair| is(&pair[0], "limit") && number(&pair[1]).is_some_and(|n| n < 0))
+        }
+        _ => false,
+    }
+}
+
+/// The same values in any order: Valkey's Lua gives the pairs of a table in an order of its own.
+pub fn have_same_leaves(a: &Value, b: &Value) -> bool {
+    fn leaves(value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Array(items) | Value::Set(items) | Value::Push(items) => items.iter().for_each(|v| leaves(v, into)),
+            Value::Map(pairs) => pairs.iter().for_each(|(field, v)| {
+                leaves(field, into);
+                leaves(v, into);
+            }),
+            leaf => into.push(format!("{leaf:?}")),
+        }
+    }
+    let sorted = |value| {
+        let mut all = Vec::new();
+        leaves(value, &mut all);
+        all.sort();
+        all
+    };
+    sorted(a) == sorted(b)
+}
+
 /// Replies to what Valkey has and Redis 7.0 has not, or words otherwise. None of them changes data.
 fn is_newer(name: &str, ours: &Value) -> bool {
     let Value::Error(ours) = ours else { return false };
