@@ -1,6 +1,7 @@
 //! Who is connected: what others may know of a connection, how they reach it, and CLIENT PAUSE.
 
-pub mod job;
+pub mod dialogue;
+mod job;
 pub mod mailbox;
 pub mod pause;
 pub mod registry;
@@ -8,6 +9,7 @@ pub mod replica;
 pub mod session;
 pub mod tracking;
 
+pub use dialogue::Dialogue;
 pub use job::{Job, Reach};
 pub use mailbox::{Mail, Mailbox};
 pub use pause::{Pause, PauseKind, PauseReason, SlotPause};

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use indexmap::IndexSet;
 
+use super::dialogue::Dialogue;
 use super::job::Job;
 use super::registry::{Client, flags};
 use super::replica::Replica;
@@ -189,6 +190,10 @@ pub struct Session {
     pub caching: bool,
     /// Its commands come from a script, which began at this Unix time, µs.
     pub script: Option<i64>,
+    /// SCRIPT DEBUG: the scripts that it sends are debugged.
+    pub debug: Option<Arc<Dialogue>>,
+    /// Since when its next command waits for another connection's debugging session, unix ms.
+    pub held_since: Option<i64>,
     /// Another node sends slots over it.
     pub import: Option<Import>,
     /// What was made of a big request's payload before its locks were asked for.
@@ -261,6 +266,8 @@ impl Session {
             tracking: None,
             caching: false,
             script: None,
+            debug: None,
+            held_since: None,
             import: None,
             prepared: None,
             import_source: false,

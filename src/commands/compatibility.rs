@@ -45,7 +45,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("restore", "The payload is always checked in full, whatever `sanitize-dump-payload` says."),
     ("save", "Other clients are served meanwhile."),
     ("scan", "Cursors are Dunlin's own and mean nothing elsewhere."),
-    ("script|debug", "NO only: the Lua debugger is not there."),
+    (
+        "script|debug",
+        "YES is refused: there are no sessions on a copy of the data. In a session of SYNC others wait for busy-reply-threshold and then hear BUSY, where Valkey stands still, and SCRIPT KILL ends it.",
+    ),
 ];
 
 /// What Valkey 9.1 has and Dunlin has not.

@@ -157,7 +157,7 @@ impl Parts<'_> {
                 let mut cx = Ctx { db, out, session, server, entry, stats, samplers, interpreters };
                 (entry.command.run)(&mut cx, argv)
             }
-            Some(kind) => self.script(kind, session, argv, now, out),
+            Some(kind) => self.script_or_session(kind, session, argv, now, out),
         };
         if self.scripts.wants_all {
             self.scripts.inner = InnerSlot::None;

@@ -16,6 +16,7 @@ mod batch;
 mod blocking;
 mod call;
 mod cron;
+mod debug;
 mod gate;
 mod job;
 mod memory;

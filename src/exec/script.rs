@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::call::Parts;
+use super::debug::Talk;
 use super::gate;
 use super::route::{self, Route};
 use crate::acl::Context;
@@ -33,7 +34,7 @@ use crate::commands::{CmdResult, Scope, ScriptKind, Server};
 use crate::keyspace::{Located, SLOTS};
 use crate::resp::{Error, Out, Proto};
 use crate::script::vm::{Called, Compiled, Host, Job, Vm};
-use crate::script::{Interpreters, Run, ScriptFlags, cache, interpreters};
+use crate::script::{Debugger, Interpreters, Run, ScriptFlags, cache, interpreters};
 use crate::spec::Flags;
 
 /// The slot that the commands inside of a script or transaction have in common.
@@ -76,6 +77,8 @@ pub struct Scripts {
     pub oom: bool,
     /// The slot of the commands of a script or transaction, as far as it was executed.
     pub inner: InnerSlot,
+    /// The debugger of the script that is about to run, or just ran.
+    pub debugger: Option<Box<Debugger>>,
     /// What the interpreters were last known to use.
     published: [usize; 2],
 }
@@ -261,6 +264,8 @@ impl Parts<'_> {
         (own.tracking, own.caching) = (session.tracking, session.caching);
         let replies = self.scripts.out.take().unwrap_or_default();
         let was_transaction = std::mem::replace(&mut self.fx.in_transaction, true);
+        let debugger = self.scripts.debugger.take();
+        let talk = session.debug.clone().filter(|_| debugger.is_some()).map(Talk);
         let no_writes = plan.flags.has(ScriptFlags::NO_WRITES) && !plan.flags.has(ScriptFlags::COMPAT);
         let mut host = ScriptHost {
             parts: self,
@@ -277,12 +282,17 @@ impl Parts<'_> {
             wrote: false,
             start: clock::mono_ns(),
             busy: None,
+            talk,
             calls: 0,
         };
         let job = Job { function, name: plan.name, keys: plan.keys, args: plan.args };
         let mark = out.place();
-        let failure = vm.run(&job, &mut host, out);
+        let (failure, debugger) = match debugger {
+            None => (vm.run(&job, &mut host, out), None),
+            Some(debugger) => vm.debug(debugger, &job, &mut host, out),
+        };
         let ScriptHost { session: own, out: replies, busy, .. } = host;
+        self.scripts.debugger = debugger;
         if let Some(run) = busy {
             session.client.argv_mem.store(0, Relaxed);
             self.leave_busy(&run);
@@ -343,6 +353,8 @@ struct ScriptHost<'a, 'b> {
     /// Monotonic ns.
     start: u64,
     busy: Option<Arc<Run>>,
+    /// With the client that debugs it.
+    talk: Option<Talk>,
     /// Commands called.
     calls: u32,
 }
@@ -614,15 +626,44 @@ impl Host for ScriptHost<'_, '_> {
                 "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing the script \
                  using the {verb} command. Script name is: {name}."
             );
-            let run = Arc::new(Run::new(name, self.eval, self.argv, self.start, self.session.internal));
-            run.wrote.store(self.wrote, Relaxed);
-            // Others can look at it from now on.
-            self.session.client.argv_mem.store(self.argv.iter().map(|arg| arg.len()).sum(), Relaxed);
-            server.running.enter(run.clone());
-            server.gate.set(bits::BUSY, true);
-            server.keyspace.set_busy(true);
-            self.busy = Some(run);
+            self.become_busy();
         }
         None
+    }
+    fn tell(&mut self, bytes: Vec<u8>) {
+        self.become_busy();
+        if let Some(talk) = &self.talk {
+            talk.tell(&bytes, || self.is_to_end());
+        }
+    }
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        self.become_busy();
+        self.talk.as_ref().and_then(|talk| talk.hear(|| self.is_to_end()))
+    }
+    fn has_left(&mut self) -> bool {
+        self.talk.as_ref().is_none_or(|talk| talk.0.is_over())
+    }
+}
+
+impl ScriptHost<'_, '_> {
+    /// Others hear of it from now on, and can end it.
+    fn become_busy(&mut self) {
+        if self.busy.is_some() {
+            return;
+        }
+        let server = self.parts.server;
+        let mut run = Run::new(self.name, self.eval, self.argv, self.start, self.session.internal);
+        run.debugged = self.talk.is_some();
+        let run = Arc::new(run);
+        run.wrote.store(self.wrote, Relaxed);
+        self.session.client.argv_mem.store(self.argv.iter().map(|arg| arg.len()).sum(), Relaxed);
+        server.running.enter(run.clone());
+        server.gate.set(bits::BUSY, true);
+        server.keyspace.set_busy(true);
+        self.busy = Some(run);
+    }
+    /// Whether it is to end although nothing is wrong with it.
+    fn is_to_end(&self) -> bool {
+        self.parts.server.is_stopping() || self.busy.as_ref().is_some_and(|run| run.is_killed())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use smallvec::SmallVec;
 
 use super::batch::note;
+use super::debug::is_debugged;
 use super::permit::noperm;
 use super::route::{Route, Unsettled};
 use super::{Stop, Turn, Worker};
@@ -128,8 +129,14 @@ impl Worker {
             self.refuse(session, entry, &e, now, out);
             return Stop::No;
         }
-        if self.leaves && !coroutine::is_inside() && runs_script(session, entry, self.server) {
-            return Stop::Stack;
+        if self.leaves && runs_script(session, entry, self.server) {
+            if !coroutine::is_inside() {
+                return Stop::Stack;
+            }
+            if session.debug.as_ref().is_some_and(|dialogue| !dialogue.is_attended()) {
+                // The stack was made before it was to be debugged: it comes again.
+                return Stop::Session;
+            }
         }
         self.flags = self.flags_of(entry, argv);
         if let Err(e) = self.permitted(session, entry, argv, out) {
@@ -152,6 +159,9 @@ impl Worker {
         if self.scripts.oom && self.does(session, entry, Flags::DENYOOM) {
             self.refuse(session, entry, &Error::OOM, now, out);
             return Stop::No;
+        }
+        if self.waits_for_session(session, entry, now) {
+            return Stop::Paused;
         }
         if let Some(e) = self.barred(session, entry) {
             self.refuse(session, entry, &e, now, out);
@@ -252,6 +262,10 @@ impl Worker {
             if !self.know_user(session) {
                 self.unlock();
                 return Err(Away::Refused(Error::NOAUTH));
+            }
+            if self.waits_for_session(session, entry, now) {
+                self.unlock();
+                return Err(Away::Held);
             }
             let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
             let checked = self.parts().check_user(session, entry, argv, context, (entry.id, argv));
@@ -415,7 +429,7 @@ impl Worker {
         in_transaction: bool,
         first: &mut Located,
     ) -> Locks {
-        if in_transaction && entry.command.script.is_some() {
+        if in_transaction && entry.command.script.is_some() || is_debugged(session, entry) {
             // It can not be stopped and begin again.
             return Locks::All;
         }

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 use std::ffi::c_int;
 
 use super::convert::{push_error, push_plain_error, push_reply};
+use super::debugger;
 use super::library;
 use super::lua::{Function, Raise, Returns, Stack, Type};
 use super::vm::{Called, Kind, shared};
@@ -39,7 +40,7 @@ impl Table {
 
 /// Functions for everything that runs.
 const RUNNING: &[(&str, Function)] = &[
-    ("call", |s| call(s, true)),
+    ("call", call_or_raise),
     ("pcall", |s| call(s, false)),
     ("setresp", setresp),
     ("sha1hex", sha1hex),
@@ -49,13 +50,10 @@ const RUNNING: &[(&str, Function)] = &[
     ("acl_check_cmd", acl_check_cmd),
 ];
 
-/// What only scripts have: what is left of the debugger and of replication by scripts.
+/// What only scripts have: the debugger, and what is left of replication by scripts.
 const EVAL: &[(&str, Function)] = &[
-    ("breakpoint", |s| {
-        s.push_boolean(false);
-        Ok(1)
-    }),
-    ("debug", |_| Ok(0)),
+    ("breakpoint", debugger::breakpoint),
+    ("debug", debugger::debug),
     ("replicate_commands", |s| {
         s.push_boolean(true);
         Ok(1)
@@ -145,6 +143,11 @@ fn arguments<'a>(s: Stack) -> Result<SmallVec<[&'a [u8]; 16]>, Raise> {
     Ok(argv)
 }
 
+/// `redis.call`.
+pub(super) fn call_or_raise(s: Stack) -> Returns {
+    call(s, true)
+}
+
 /// `redis.call` and `redis.pcall`.
 fn call(s: Stack, raise: bool) -> Returns {
     let failed = |raise_value: Raise| if raise { Err(raise_value) } else { Ok(1) };
@@ -158,6 +161,9 @@ fn call(s: Stack, raise: bool) -> Returns {
         return Err(Raise);
     }
     let resp3 = shared.resp3.get();
+    if debugger::is_stepping(s) {
+        debugger::note_command(s, &argv);
+    }
     let done = shared.with_host(|host| {
         let called = host.call(&argv, resp3);
         // They have done their duty, and the reply may need the room.
@@ -168,11 +174,17 @@ fn call(s: Stack, raise: bool) -> Returns {
                 let reply = host.reply();
                 refused = reply.first() == Some(&b'-');
                 push_reply(s, reply);
+                if debugger::is_stepping(s) {
+                    debugger::note_reply(s, reply);
+                }
             }
-            Called::Refused(text) => match text.strip_prefix(b"-") {
-                Some(text) => push_error(s, text, true),
-                None => push_error(s, &[b"ERR ", &text[..]].concat(), true),
-            },
+            Called::Refused(text) => {
+                debugger::note_error(s, "", text);
+                match text.strip_prefix(b"-") {
+                    Some(text) => push_error(s, text, true),
+                    None => push_error(s, &[b"ERR ", &text[..]].concat(), true),
+                }
+            }
             Called::Stop(why) => shared.stop(why.clone()),
         }
         (matches!(called, Called::Stop(_)), refused)
@@ -217,7 +229,9 @@ fn error_reply(s: Stack) -> Returns {
         return Ok(1);
     }
     let text = s.bytes(1).unwrap_or_default();
-    push_error(s, text.strip_prefix(b"-").unwrap_or(text), false);
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    debugger::note_error(s, "-", text);
+    push_error(s, text, false);
     Ok(1)
 }
 

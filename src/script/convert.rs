@@ -1,5 +1,6 @@
 //! Replies to Lua values and back (<https://valkey.io/topics/lua-api/#lua-server-protocol-conversion>).
 
+use super::debugger::note_error;
 use super::lua::{Raise, Stack, Type};
 use super::vm::Pace;
 use crate::base::num;
@@ -44,6 +45,7 @@ pub fn push_reply(s: Stack, bytes: &[u8]) -> &[u8] {
             rest
         }
         b'-' => {
+            note_error(s, "-", text);
             push_error(s, text, true);
             rest
         }
@@ -149,6 +151,7 @@ pub fn push_error(s: Stack, text: &[u8], counted: bool) {
 
 /// Pushes an error of the interface itself, whose text comes without a code.
 pub fn push_plain_error(s: Stack, text: &str) {
+    note_error(s, "", text.as_bytes());
     field(s, b"err", format!("ERR {text}").as_bytes());
 }
 

@@ -76,6 +76,8 @@ pub struct Memory {
     context: Cell<*const c_void>,
     /// Called every so many instructions.
     hook: Cell<Option<Function>>,
+    /// It was called for the number of instructions, not for a line.
+    counts: Cell<bool>,
     /// The main thread.
     main: Cell<*mut State>,
 }
@@ -152,10 +154,11 @@ unsafe extern "C-unwind" fn enter(state: *mut State) -> c_int {
 }
 
 /// As [`enter`], for the hook.
-unsafe extern "C-unwind" fn hooked(state: *mut State, _: *mut ffi::lua_Debug) {
-    // SAFETY: rules 1 and 2.
+unsafe extern "C-unwind" fn hooked(state: *mut State, event: *mut ffi::lua_Debug) {
+    // SAFETY: rules 1 and 2; Lua passes what it calls the hook for.
     unsafe {
         let memory = &*memory_of(state);
+        memory.counts.set((*event).event == ffi::LUA_HOOKCOUNT);
         let Some(f) = memory.hook.get() else { return };
         if ffi::lua_checkstack(state, ffi::LUA_MINSTACK) == 0 {
             return;
@@ -178,6 +181,7 @@ impl Lua {
             host: Cell::new(0),
             context: Cell::new(std::ptr::null()),
             hook: Cell::new(None),
+            counts: Cell::new(false),
             main: Cell::new(std::ptr::null_mut()),
         });
         // SAFETY: the memory lives in a box of its own that goes after the state.
@@ -238,6 +242,23 @@ impl Lua {
     pub fn collect(&self) {
         // SAFETY: as above.
         self.as_host(|s| unsafe { ffi::lua_gc(s.0, ffi::LUA_GCCOLLECT, 0) });
+    }
+}
+
+/// A function that runs.
+pub struct Frame {
+    /// The name of the text it is in, shortened.
+    pub source: Vec<u8>,
+    /// The line that runs.
+    pub line: c_int,
+    /// By which name it was called, if that is known.
+    pub name: Option<Vec<u8>>,
+}
+
+impl Frame {
+    /// Whether this is in the name of its text.
+    pub fn is_of(&self, name: &str) -> bool {
+        memchr::memmem::find(&self.source, name.as_bytes()).is_some()
     }
 }
 
@@ -463,18 +484,22 @@ impl Stack {
         };
         if status == 0 { Ok(()) } else { Err(Raise) }
     }
-    /// Has `f` called every `count` instructions, or at every new line if `lines`: of this thread, of the main thread, and
-    /// of those that either makes from now on.
+    /// Has `f` called every `count` instructions (0: not), and at every new line if `lines`: of this thread, of the main
+    /// thread, and of those that either makes from now on.
     pub fn set_hook(self, f: Option<Function>, count: c_int, lines: bool) {
         let memory = memory_of(self.0);
         unsafe { (*memory).hook.set(f) };
-        let mask = if lines { ffi::LUA_MASKLINE } else { ffi::LUA_MASKCOUNT };
+        let mask = if lines { ffi::LUA_MASKLINE } else { 0 } | if count > 0 { ffi::LUA_MASKCOUNT } else { 0 };
         for state in [self.0, unsafe { (*memory).main.get() }] {
             match f {
                 Some(_) => unsafe { ffi::lua_sethook(state, Some(hooked), mask, count) },
                 None => unsafe { ffi::lua_sethook(state, None, 0, 0) },
             };
         }
+    }
+    /// Whether the hook that runs was called for the number of instructions, not for a line.
+    pub fn hook_counts(self) -> bool {
+        unsafe { (*memory_of(self.0)).counts.get() }
     }
     /// What [`Lua::set_context`] was given last.
     ///
@@ -502,6 +527,31 @@ impl Stack {
             ffi::lua_getinfo(self.0, c"nSl".as_ptr(), &mut ar);
             let what = CStr::from_ptr(ar.what) == c"C";
             Some((what, CStr::from_ptr(ar.source).to_bytes().to_vec(), ar.currentline))
+        }
+    }
+    /// What runs at `level`; `None`: nothing is so deep.
+    pub fn frame(self, level: c_int) -> Option<Frame> {
+        unsafe {
+            let mut ar: ffi::lua_Debug = std::mem::zeroed();
+            if ffi::lua_getstack(self.0, level, &mut ar) == 0 {
+                return None;
+            }
+            ffi::lua_getinfo(self.0, c"nSl".as_ptr(), &mut ar);
+            let name = (!ar.name.is_null()).then(|| CStr::from_ptr(ar.name).to_bytes().to_vec());
+            let source = CStr::from_ptr(ar.short_src.as_ptr()).to_bytes().to_vec();
+            Some(Frame { source, line: ar.currentline, name })
+        }
+    }
+    /// Pushes the `n`th local variable, from 1, of the function at `level`. Returns its name; `None`, and nothing is pushed: it
+    /// has not so many.
+    pub fn push_local(self, level: c_int, n: c_int) -> Option<Vec<u8>> {
+        unsafe {
+            let mut ar: ffi::lua_Debug = std::mem::zeroed();
+            if ffi::lua_getstack(self.0, level, &mut ar) == 0 {
+                return None;
+            }
+            let name = ffi::lua_getlocal(self.0, &ar, n);
+            (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
         }
     }
     /// Pushes the place of the function at `level`, as messages begin with: `user_script:1: `, or nothing.

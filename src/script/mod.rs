@@ -4,6 +4,7 @@
 //! * [`api`] is the `redis` table, [`json`], [`msgpack`], [`structs`] and [`bit`] the libraries, [`strings`] what of Lua's
 //!   own needed a bound, [`pattern`] its patterns, [`convert`] replies as
 //!   values and back.
+//! * [`debugger`] stops a script for a client that looks around in it.
 //! * [`cache`] are the scripts by hash, [`library`] the libraries of functions, [`flags`] what both say of themselves.
 //!
 //! Nothing here knows commands: a running script asks its [`vm::Host`] for everything.
@@ -12,6 +13,7 @@ pub mod api;
 pub mod bit;
 pub mod cache;
 pub mod convert;
+pub mod debugger;
 pub mod flags;
 pub mod interpreters;
 pub mod json;
@@ -29,6 +31,7 @@ mod tests;
 pub mod vm;
 
 pub use cache::{Script, Scripts, Sha};
+pub use debugger::Debugger;
 pub use flags::ScriptFlags;
 pub use interpreters::Interpreters;
 pub use library::{Libraries, Library, Policy};

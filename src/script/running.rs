@@ -21,6 +21,8 @@ pub struct Run {
     pub start: u64,
     /// A primary or a file sent it: it is not to be ended.
     pub obeyed: bool,
+    /// A client debugs it.
+    pub debugged: bool,
     /// It has written.
     pub wrote: AtomicBool,
     killed: AtomicBool,
@@ -31,7 +33,7 @@ impl Run {
     pub fn new(name: &str, eval: bool, argv: &[&[u8]], start: u64, obeyed: bool) -> Run {
         let argv = argv.iter().map(|a| a.to_vec()).collect();
         let (wrote, killed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Run { name: name.to_owned(), eval, argv, start, obeyed, wrote, killed }
+        Run { name: name.to_owned(), eval, argv, start, obeyed, debugged: false, wrote, killed }
     }
     /// Whether it is to end.
     pub fn is_killed(&self) -> bool {
@@ -86,6 +88,10 @@ impl Running {
     /// The one that is busy for longest.
     pub fn first(&self) -> Option<Arc<Run>> {
         self.list.lock().first().cloned()
+    }
+    /// Whether a client debugs one.
+    pub fn any_debugged(&self) -> bool {
+        self.any() && self.list.lock().iter().any(|run| run.debugged)
     }
     /// What others are told.
     pub fn refusal(&self) -> Error {

@@ -66,7 +66,7 @@ fn missing(s: Stack) -> Returns {
 }
 
 /// Pushes the real table behind a proxy. False, and nothing is pushed, if the value is none.
-fn push_real(s: Stack, at: c_int) -> bool {
+pub(super) fn push_real(s: Stack, at: c_int) -> bool {
     if !s.is(at, Type::Table) || !s.push_metatable(at) {
         return false;
     }

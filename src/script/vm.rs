@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
 use super::convert::{self, Failure};
+use super::debugger::{self, Debugger};
 use super::json;
 use super::library::Loading;
 use super::lua::{GLOBALS, Lua, Raise, Returns, Stack, Type};
@@ -37,6 +38,16 @@ pub trait Host {
     fn replicate_to(&mut self, mask: u8);
     /// Called every so often while Lua code runs. The text is the reason to end it.
     fn ending(&mut self) -> Option<String>;
+    /// Sends bytes to the client that debugs the script.
+    fn tell(&mut self, _: Vec<u8>) {}
+    /// What that client says next, at least one byte. `None`: it is gone, or the script is to end.
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Whether it is gone.
+    fn has_left(&mut self) -> bool {
+        true
+    }
 }
 
 /// What the functions of one state share.
@@ -51,6 +62,8 @@ pub struct Shared {
     pub resp3: Cell<bool>,
     /// A command is under way.
     pub busy: Cell<bool>,
+    /// The debugger of the script that runs.
+    pub(super) debugger: RefCell<Option<Box<Debugger>>>,
     /// Why the script is to end; it can not catch that.
     stop: RefCell<Option<String>>,
     host: Cell<Option<*mut (dyn Host + 'static)>>,
@@ -154,6 +167,7 @@ impl Vm {
             random: Cell::new(rng::next_u64() >> 16),
             resp3: Cell::new(false),
             busy: Cell::new(false),
+            debugger: RefCell::default(),
             stop: RefCell::default(),
             host: Cell::new(None),
             limit: Cell::new(limit),
@@ -220,6 +234,20 @@ impl Vm {
             self.lua.collect_step(COLLECT_EVERY as c_int);
         }
         failure
+    }
+    /// As [`Vm::run`], with a debugger, which comes back.
+    pub fn debug(
+        &mut self,
+        debugger: Box<Debugger>,
+        job: &Job<'_>,
+        host: &mut dyn Host,
+        out: &mut Out,
+    ) -> (Option<Failure>, Option<Box<Debugger>>) {
+        *self.shared.debugger.borrow_mut() = Some(debugger);
+        self.lua.stack().set_hook(Some(debugger::watch), TICK, true);
+        let failure = self.run(job, host, out);
+        self.lua.stack().set_hook(Some(tick), TICK, false);
+        (failure, self.shared.debugger.take())
     }
     /// What had to stop has ended: the next run is watched as usual.
     fn end_stop(&self) {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use super::accept::Accepted;
+use super::debug::Line;
 use super::evict::Account;
 use super::feed::{Feed, Next};
 use super::queue::Queued;
@@ -291,7 +292,8 @@ impl Conn {
         let (session, decode) = (&mut self.session, &mut self.decode);
         let requests =
             Requests { server: self.server, exec: &mut *exec, session, buf: &mut *bytes, decode, out: &mut *out };
-        let mut halt = requests.run(None).await;
+        let line = Line { stream: &mut self.stream, earlier: Some(&mut self.out) };
+        let mut halt = requests.run(None, line).await;
         if let Halt::Prepare(Rest { done, .. }) = halt {
             // It is prepared from the connection's own buffer.
             halt = Halt::Left { done, paused: false };
@@ -376,7 +378,8 @@ impl Conn {
             let mut desk = self.shared.take();
             let (exec, session, decode, out) = (&mut desk.exec, &mut self.session, &mut self.decode, &mut self.out);
             let requests = Requests { server: self.server, exec, session, buf: &mut buf, decode, out };
-            let halt = requests.run(rest.take()).await;
+            let line = Line { stream: &mut self.stream, earlier: None };
+            let halt = requests.run(rest.take(), line).await;
             drop(desk);
             let Halt::Prepare(of) = halt else { break halt };
             let Some(same) = self.prepare(buf, &of).await else {
@@ -607,7 +610,7 @@ impl Conn {
 }
 
 /// The append-only file, if replies wait for it.
-fn always(server: &Server) -> Option<Arc<Writer>> {
+pub(super) fn always(server: &Server) -> Option<Arc<Writer>> {
     if !server.config.appendonly() || server.config.appendfsync() != 1 {
         return None;
     }
@@ -615,7 +618,7 @@ fn always(server: &Server) -> Option<Arc<Writer>> {
 }
 
 /// What replies after writes up to `written` wait for.
-fn hold(server: &Server, writer: &Writer, written: u64) -> Option<u64> {
+pub(super) fn hold(server: &Server, writer: &Writer, written: u64) -> Option<u64> {
     // What was written to another history, before a synchronization with a new primary, may have a greater offset than this
     // one will have for long.
     let written = written.min(server.repl.log.end());

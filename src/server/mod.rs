@@ -13,6 +13,7 @@ mod apart;
 mod bulk;
 mod bus;
 mod conn;
+mod debug;
 mod dial;
 mod evict;
 mod feed;

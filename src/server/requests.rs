@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::conn::{always, hold};
+use super::debug::{Carrier, Line};
 use crate::base::clock;
 use crate::base::coroutine::{self, Work};
 use crate::clients::{Close, Session};
@@ -142,9 +144,9 @@ pub(super) struct Requests<'a> {
 impl Requests<'_> {
     /// Executes what is in the buffer, to its end unless something stops it; from `rest` on if some was. Scripts get a stack
     /// of their own.
-    pub(super) async fn run(mut self, rest: Option<Rest>) -> Halt {
+    pub(super) async fn run(mut self, rest: Option<Rest>, line: Line<'_>) -> Halt {
         match self.execute(rest) {
-            Halt::Stack(rest) => self.apart(rest).await,
+            Halt::Stack(rest) => self.apart(rest, line).await,
             halt => halt,
         }
     }
@@ -239,7 +241,7 @@ impl Requests<'_> {
 
     /// Goes on with [`execute`](Self::execute) on a stack of its own, so that a script that takes very long can be left half-way for the other
     /// connections of this worker.
-    async fn apart(mut self, rest: Rest) -> Halt {
+    async fn apart(mut self, rest: Rest, line: Line<'_>) -> Halt {
         let stack = match coroutine::stack() {
             Ok(stack) => stack,
             Err(e) => {
@@ -249,12 +251,32 @@ impl Requests<'_> {
                 return Halt::Clean;
             }
         };
+        let mut carrier = None;
+        if let Some(dialogue) = self.session.debug.clone() {
+            dialogue.attend();
+            let (client, stats) = (self.session.client.clone(), self.exec.stats);
+            let mut c = Carrier { server: self.server, stream: line.stream, client, stats, dialogue };
+            // The replies before it come first.
+            let written = self.session.written;
+            let held = always(self.server).map(|writer| (hold(self.server, &writer, written), writer));
+            let held = held.and_then(|(offset, writer)| offset.map(|offset| (writer, offset)));
+            if let Some(earlier) = line.earlier {
+                c.send_before(earlier, None).await;
+            }
+            c.send_before(self.out, held).await;
+            carrier = Some(c);
+        }
         let mut work = Work::new(stack, || self.execute(Some(rest)));
         loop {
-            if let Some(halt) = work.go_on() {
+            let halt = work.go_on();
+            match &mut carrier {
+                Some(carrier) => carrier.carry(halt.is_some()).await,
+                None if halt.is_none() => tokio::task::yield_now().await,
+                None => {}
+            }
+            if let Some(halt) = halt {
                 return halt;
             }
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,5 +1,8 @@
 //! SCRIPT: the cache of scripts, and the end of one that runs.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, help};
 use crate::resp::Error;
@@ -20,14 +23,22 @@ const fn meta(name: &'static str, arity: i16, flags: Flags, since: &'static str,
 static DEBUG: Command = Command::new(
     meta("script|debug", 3, Flags::NOSCRIPT, "3.2.0", "Sets the debug mode of server-side Lua scripts."),
     |cx, args| {
+        if !cx.out.is_empty() || cx.session.client.out.load(Relaxed) > 0 {
+            return Err(Error::new("ERR SCRIPT DEBUG must be called outside a pipeline"));
+        }
         if is(args[2], "no") {
-            cx.out.ok();
-            return Ok(());
+            cx.session.debug = None;
+        } else if is(args[2], "sync") {
+            cx.session.debug = Some(Arc::default());
+        } else if is(args[2], "yes") {
+            return Err(Error::new(
+                "ERR Scripts can't be debugged on a copy of the data here. Use SCRIPT DEBUG SYNC, which keeps what they change",
+            ));
+        } else {
+            return Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
         }
-        if is(args[2], "yes") || is(args[2], "sync") {
-            return Err(Error::new("ERR The Lua debugger is not available"));
-        }
-        Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+        cx.out.ok();
+        Ok(())
     },
 );
 
