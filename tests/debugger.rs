@@ -12,8 +12,17 @@ const STOPPED: &str = "* Stopped at 1, stop reason = step over";
 
 /// A connection whose script has stopped at its first line.
 fn session(server: &Server, code: &str, keys: &[&str]) -> Conn {
+    begin(server, "SCRIPT DEBUG SYNC", code, keys)
+}
+
+/// The same on a copy of the data.
+fn copied(server: &Server, code: &str, keys: &[&str]) -> Conn {
+    begin(server, "SCRIPT DEBUG YES", code, keys)
+}
+
+fn begin(server: &Server, mode: &str, code: &str, keys: &[&str]) -> Conn {
     let mut c = server.connect();
-    assert_eq!(c.run("SCRIPT DEBUG SYNC").text(), "OK");
+    assert_eq!(c.run(mode).text(), "OK");
     let n = keys.len().to_string();
     let mut argv: Vec<&[u8]> = vec![b"EVAL", code.as_bytes(), n.as_bytes()];
     argv.extend(keys.iter().map(|k| k.as_bytes()));
@@ -274,12 +283,12 @@ fn a_server_that_ends_does_not_wait_for_the_client() {
 
 #[test]
 fn redis_cli_debugs() {
-    for cli in ["redis-cli", "valkey-cli"] {
+    for (cli, mode) in [("redis-cli", "--ldb-sync-mode"), ("redis-cli", "--ldb"), ("valkey-cli", "--ldb")] {
         let server = Server::start(&[]);
         let dir = support::TempDir::in_memory();
         let file = dir.file("script.lua", "local a = redis.call('incr', KEYS[1])\nreturn a + ARGV[1]\n");
         let child = std::process::Command::new(cli)
-            .args(["-p", &server.port.to_string(), "--ldb-sync-mode", "--eval", &file, "k", ",", "5"])
+            .args(["-p", &server.port.to_string(), mode, "--eval", &file, "k", ",", "5"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
@@ -287,6 +296,8 @@ fn redis_cli_debugs() {
         child.stdin.take().unwrap().write_all(b"step\nprint\neval 1 + 1\ncontinue\nquit\n").unwrap();
         let out = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let sync = mode == "--ldb-sync-mode";
+        let ended = if sync { "(Lua debugging session ended)" } else { " -- dataset changes rolled back)" };
         for part in [
             "Lua debugging session started",
             STOPPED,
@@ -295,10 +306,125 @@ fn redis_cli_debugs() {
             "<value> a = 1",
             "<retval> 2",
             "(integer) 6",
-            "(Lua debugging session ended)",
+            ended,
         ] {
             assert!(text.contains(part), "{cli}: no {part} in {text}");
         }
-        assert_eq!(server.connect().run("GET k").text(), "1");
+        assert_eq!(server.connect().run("GET k").text_or("nothing"), if sync { "1" } else { "nothing" });
     }
+}
+
+#[test]
+fn a_session_on_a_copy_is_seen_by_nobody_and_sees_nobody() {
+    for workers in ["1", "2"] {
+        let dir = support::TempDir::in_memory();
+        let server = Server::start(&["--io-threads", workers, "--appendonly", "yes", "--dir", dir.0.to_str().unwrap()]);
+        let (mut a, mut b) = (server.connect(), server.connect());
+        a.run("CONFIG SET notify-keyspace-events KEA");
+        a.run("SET k old");
+        a.run("RPUSH l 1 2 3");
+        a.run("SELECT 3");
+        a.run("SET other x");
+        b.run("PSUBSCRIBE *");
+        let mut watcher = server.connect();
+        watcher.run("WATCH k");
+        watcher.run("MULTI");
+        watcher.run("GET k");
+        let before = (a.info("aof_current_size"), a.info("rdb_changes_since_last_save"), a.run("DBSIZE"));
+        let code = "redis.call('set', KEYS[1], 'new')\n\
+                    redis.call('publish', 'channel', 'x')\n\
+                    redis.call('flushall')\n\
+                    redis.call('set', KEYS[1], 'last')\n\
+                    return redis.call('get', KEYS[1])";
+        let mut sessions = [copied(&server, code, &["k"]), copied(&server, code, &["k"])];
+        for c in &mut sessions {
+            assert_eq!(say(c, &["r", "get", "k"])[1], "<reply> \"old\"");
+            assert_eq!(say(c, &["r", "lrange", "l", "0", "-1"])[1], "<reply> [\"1\",\"2\",\"3\"]");
+            assert_eq!(say(c, &["s"])[..2], ["<command> set k new", "<reply> \"+OK\""]);
+        }
+        // Others are served, and what they do is not seen in the sessions.
+        assert_eq!(a.run("GET other").text(), "x");
+        let mut late = server.connect();
+        assert_eq!(late.run("GET k").text(), "old");
+        assert_eq!(late.run("SET later 1").text(), "OK");
+        for c in &mut sessions {
+            assert_eq!(say(c, &["r", "get", "later"])[1], "<reply> NULL");
+            assert_eq!(say(c, &["c"]), ["<endsession>"]);
+            assert_eq!(c.read().text(), "last");
+            assert!(c.is_closed());
+        }
+        assert_eq!(late.run("DEL later").int(), 1);
+        assert_eq!(late.run("GET k").text(), "old");
+        assert_eq!(watcher.run("EXEC").texts(), ["old"]);
+        // Two changes, and the words about them, are the other client's.
+        assert_eq!(a.info("rdb_changes_since_last_save"), (before.1.parse::<u64>().unwrap() + 2).to_string());
+        assert_eq!(a.run("DBSIZE"), before.2);
+        for channel in ["__keyspace@0__:later", "__keyevent@0__:set", "__keyspace@0__:later", "__keyevent@0__:del"] {
+            assert_eq!(b.read().texts()[2], channel);
+        }
+        assert_ne!(a.info("aof_current_size"), before.0);
+        let file = std::fs::read_dir(dir.0.join("appendonlydir")).unwrap().flatten();
+        let file = file.map(|f| f.path()).find(|f| f.to_string_lossy().contains(".incr.")).unwrap();
+        let logged = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        assert!(logged.contains("later") && !logged.contains("last") && !logged.contains("flushall"), "{logged}");
+        // The next one begins with the same data.
+        let mut c = copied(&server, code, &["k"]);
+        assert_eq!(say(&mut c, &["r", "get", "k"])[1], "<reply> \"old\"");
+        assert_eq!(say(&mut c, &["r", "dbsize"])[1], "<reply> 2");
+    }
+}
+
+#[test]
+fn a_session_on_a_copy_ends_with_its_client_and_costs_nothing_then() {
+    let server = Server::start(&["--io-threads", "1", "--busy-reply-threshold", "50"]);
+    let mut a = server.connect();
+    a.run("SET k 1");
+    for round in 0..5 {
+        let mut c = copied(&server, "local n = 1\nwhile true do n = n + 1 end", &["k"]);
+        if round % 2 == 0 {
+            // It runs, and is stopped after a while.
+            assert!(say(&mut c, &["c"])[0].ends_with("timeout reached, infinite loop?"));
+            c.send(&[b"c"]);
+        }
+        assert_eq!(a.run("INCR k").int(), round + 2);
+        if round == 3 {
+            assert_eq!(a.run("CLIENT KILL SKIPME YES").int(), 1);
+            assert!(c.is_closed());
+        }
+        drop(c);
+        a.until("only one client is left", |a| a.info("connected_clients") == "1");
+    }
+    let mut c = copied(&server, "local n = 1\nreturn 1", &[]);
+    assert_eq!(a.run("FLUSHALL").text(), "OK");
+    assert_eq!(say(&mut c, &["r", "get", "k"])[1], "<reply> \"6\"");
+    c.send(&[b"a"]);
+    assert_eq!(c.read().texts(), ["<endsession>"]);
+    assert!(c.read().text().starts_with("ERR script aborted for user request"));
+    // The server's end is not held up.
+    let _open = copied(&server, "local n = 1\nreturn 1", &[]);
+    a.send(&[b"SHUTDOWN", b"NOSAVE"]);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_copy_that_can_not_be_had_is_refused() {
+    let server = Server::start(&[]);
+    let mut a = server.connect();
+    let value = vec![b'x'; 1 << 20];
+    for i in 0..40 {
+        a.command(&[b"SET", format!("k{i}").as_bytes(), &value]);
+    }
+    a.run("CONFIG SET maxmemory 64mb");
+    let mut c = server.connect();
+    c.run("SCRIPT DEBUG YES");
+    let refused = "ERR Can't copy the data: can't run EVAL in debugging mode: it does not fit into maxmemory";
+    assert_eq!(eval(&mut c, b"EVAL", "return 1"), Value::Error(refused.into()));
+    assert_eq!(a.run("DBSIZE").int(), 40);
+    // The connection goes on, and so do others.
+    a.run("CONFIG SET maxmemory 0");
+    c.run("MULTI");
+    eval(&mut c, b"EVAL", "return 1");
+    assert!(c.run("EXEC").items()[0].is_error());
+    assert_eq!(eval(&mut c, b"EVAL", "return 1").texts()[0], STOPPED);
+    assert_eq!(say(&mut c, &["r", "dbsize"])[1], "<reply> 40");
 }

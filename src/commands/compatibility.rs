@@ -47,7 +47,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("scan", "Cursors are Dunlin's own and mean nothing elsewhere."),
     (
         "script|debug",
-        "YES is refused: there are no sessions on a copy of the data. In a session of SYNC others wait for busy-reply-threshold and then hear BUSY, where Valkey stands still, and SCRIPT KILL ends it.",
+        "YES works on a snapshot in memory, not in a forked process: it is refused where it does not fit (maxmemory), in a transaction, and beyond 16 sessions; in a cluster it does not look at slots. In a session of SYNC others wait for busy-reply-threshold and then hear BUSY, where Valkey stands still, and SCRIPT KILL ends it.",
     ),
 ];
 

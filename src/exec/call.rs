@@ -179,7 +179,8 @@ impl Parts<'_> {
         let ns = clock::raw_to_ns(start, end);
         self.tick = Some(end);
         // A command that blocks counts when its wait is over.
-        if METERED && session.block.is_none() {
+        let through = session.block.is_none() && !super::debug::is_elsewhere(session, entry);
+        if METERED && through {
             let stats = self.stats.command(entry.id);
             stats.calls.add(1);
             stats.ns.add(ns);
@@ -196,7 +197,7 @@ impl Parts<'_> {
         if self.fx.logging {
             self.log(db_index, entry, argv);
         }
-        if session.block.is_none() {
+        if through {
             let replied = out.len().saturating_sub(len);
             self.observe(&session.client, entry, argv, ns, replied);
             if self.counts_slots() {

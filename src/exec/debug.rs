@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::Worker;
 use super::call::Parts;
+use super::{Worker, debug_copy};
 use crate::base::coroutine;
 use crate::clients::{Close, Dialogue, Session};
 use crate::commands::gate::bits;
@@ -23,6 +23,11 @@ const PATIENCE_MS: u64 = 5000;
 /// Whether the command runs a script that is debugged.
 pub(super) fn is_debugged(session: &Session, entry: &Entry) -> bool {
     session.debug.is_some() && matches!(entry.command.script, Some(ScriptKind::Text { .. }))
+}
+
+/// Whether the command's script is executed elsewhere, and this is only the wait for it.
+pub(super) fn is_elsewhere(session: &Session, entry: &Entry) -> bool {
+    is_debugged(session, entry) && session.debug.as_ref().is_some_and(|dialogue| dialogue.is_of_copy())
 }
 
 impl Worker {
@@ -67,7 +72,11 @@ impl Parts<'_> {
             }
             ScriptKind::Text { .. } => {}
         }
-        tracing::info!("synchronous debugging eval session started");
+        if dialogue.is_of_copy() && coroutine::is_inside() {
+            return debug_copy::attend(self.server, &dialogue, session, argv, out.proto());
+        }
+        let kind_of = if dialogue.is_of_copy() { "isolated" } else { "synchronous" };
+        tracing::info!("{kind_of} debugging eval session started");
         let patience = match self.server.config.busy_reply_threshold() {
             0 => PATIENCE_MS,
             ms => ms,
@@ -77,7 +86,7 @@ impl Parts<'_> {
         if let Some(debugger) = self.scripts.debugger.take() {
             dialogue.tell(&debugger.end());
         }
-        tracing::info!("synchronous debugging eval session ended");
+        tracing::info!("{kind_of} debugging eval session ended");
         // That is how the client sees that it is over.
         if session.close == Close::No {
             session.close = Close::AfterReply;
@@ -93,7 +102,15 @@ impl Talk {
     /// Sends bytes, and waits while too much is to be sent.
     pub fn tell(&self, bytes: &[u8], ends: impl Fn() -> bool) {
         self.0.tell(bytes);
-        while self.0.is_full() && !self.0.is_over() && !ends() && coroutine::leave() {}
+        while self.0.is_full() && !self.0.is_over() && !ends() && self.pause() {}
+    }
+    /// Waits until the client does something, or for less. False: it never will.
+    fn pause(&self) -> bool {
+        if !self.0.is_of_copy() {
+            return coroutine::leave();
+        }
+        self.0.pause();
+        true
     }
     /// Waits for what the client says. `None`: it is gone, or the script is to end.
     pub fn hear(&self, ends: impl Fn() -> bool) -> Option<Vec<u8>> {
@@ -101,7 +118,7 @@ impl Talk {
             if let Some(said) = self.0.hear() {
                 return Some(said);
             }
-            if self.0.is_over() || ends() || !coroutine::leave() {
+            if self.0.is_over() || ends() || !self.pause() {
                 return None;
             }
         }

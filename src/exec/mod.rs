@@ -17,6 +17,7 @@ mod blocking;
 mod call;
 mod cron;
 mod debug;
+mod debug_copy;
 mod gate;
 mod job;
 mod memory;

@@ -604,6 +604,10 @@ impl Host for ScriptHost<'_, '_> {
         if server.is_stopping() {
             return Some(STOPPING.to_owned());
         }
+        if self.talk.as_ref().is_some_and(|talk| talk.0.is_of_copy() && talk.0.is_over()) {
+            // Nobody will ever see what it does.
+            return Some("The debugging client has left".to_owned());
+        }
         if let Some(run) = &self.busy {
             if !run.is_killed() {
                 // To the worker, which serves its other connections before it comes back.

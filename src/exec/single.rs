@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use smallvec::SmallVec;
 
 use super::batch::note;
-use super::debug::is_debugged;
+use super::debug::{is_debugged, is_elsewhere};
 use super::permit::noperm;
 use super::route::{Route, Unsettled};
 use super::{Stop, Turn, Worker};
@@ -429,6 +429,9 @@ impl Worker {
         in_transaction: bool,
         first: &mut Located,
     ) -> Locks {
+        if self.leaves && is_elsewhere(session, entry) {
+            return if in_transaction { Locks::Slots } else { Locks::None };
+        }
         if in_transaction && entry.command.script.is_some() || is_debugged(session, entry) {
             // It can not be stopped and begin again.
             return Locks::All;

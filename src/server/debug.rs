@@ -1,10 +1,10 @@
 //! A connection whose script is debugged: bytes between its socket and the script, which has been left meanwhile.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
@@ -101,16 +101,23 @@ impl Carrier<'_> {
         }
         let mut piece = [0; PIECE];
         let mut buf = ReadBuf::new(&mut piece);
-        let read = if self.dialogue.waits() {
-            timeout(LOOK, poll_fn(|cx| self.stream.poll_read(cx, &mut buf))).await.ok()
+        let (copies, heard) = (self.dialogue.is_of_copy(), !self.dialogue.has_said());
+        let dialogue = self.dialogue.clone();
+        let mut news = std::pin::pin!(dialogue.news());
+        let stream = &mut *self.stream;
+        let mut look = |cx: &mut Context<'_>| {
+            if heard && let Poll::Ready(read) = stream.poll_read(cx, &mut buf) {
+                return Poll::Ready(Some(read));
+            }
+            news.as_mut().poll(cx).map(|()| None)
+        };
+        let read = if copies || self.dialogue.waits() {
+            timeout(LOOK, poll_fn(look)).await.ok().flatten()
         } else {
             tokio::task::yield_now().await;
-            if self.dialogue.has_said() {
-                return;
-            }
-            // Whether it is still there is of interest while the script runs, too.
-            poll_fn(|cx| match self.stream.poll_read(cx, &mut buf) {
-                Poll::Ready(read) => Poll::Ready(Some(read)),
+            // Whether the client is still there is of interest while the script runs, too.
+            poll_fn(|cx| match look(cx) {
+                Poll::Ready(read) => Poll::Ready(read),
                 Poll::Pending => Poll::Ready(None),
             })
             .await

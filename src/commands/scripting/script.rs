@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::clients::Dialogue;
 use crate::commands::options::is;
 use crate::commands::{CmdResult, Command, Ctx, help};
 use crate::resp::Error;
@@ -29,11 +30,9 @@ static DEBUG: Command = Command::new(
         if is(args[2], "no") {
             cx.session.debug = None;
         } else if is(args[2], "sync") {
-            cx.session.debug = Some(Arc::default());
+            cx.session.debug = Some(Arc::new(Dialogue::new(false)));
         } else if is(args[2], "yes") {
-            return Err(Error::new(
-                "ERR Scripts can't be debugged on a copy of the data here. Use SCRIPT DEBUG SYNC, which keeps what they change",
-            ));
+            cx.session.debug = Some(Arc::new(Dialogue::new(true)));
         } else {
             return Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
         }
