@@ -69,12 +69,20 @@ impl Drop for Leased {
     }
 }
 
-/// Tells the connection that the thread is through, however it ends.
-struct Thread(Arc<Dialogue>);
+/// Tells the connection once that the thread is through, however it ends.
+struct Thread(Option<Arc<Dialogue>>);
+
+impl Thread {
+    fn end(&mut self, how: CmdResult) {
+        if let Some(dialogue) = self.0.take() {
+            dialogue.finish(how);
+        }
+    }
+}
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        self.0.finish(Ok(()));
+        self.end(Ok(()));
     }
 }
 
@@ -96,10 +104,12 @@ pub(super) fn attend(
     own.user.clone_from(&session.user);
     (own.db, own.unrestricted, own.no_touch) = (session.db, session.unrestricted, session.no_touch);
     own.debug = Some(dialogue.clone());
-    let thread = Thread(dialogue.clone());
+    let of_thread = dialogue.clone();
     let work = move || {
-        let how = run(server, &thread.0, own, &argv, proto);
-        thread.0.finish(how);
+        // Told twice, it once ended the next session on this connection as well.
+        let mut thread = Thread(Some(of_thread.clone()));
+        let how = run(server, &of_thread, own, &argv, proto);
+        thread.end(how);
     };
     let builder = std::thread::Builder::new().name("debug".into()).stack_size(STACK);
     builder.spawn(work).map_err(|e| cant(&e))?;
