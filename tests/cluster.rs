@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use dunlin::base::slot::key_slot;
 use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, try_cli, wait};
+use support::{Value, dunlin};
 
 /// create, check, info, call, reshard and rebalance while clients write, add-node, del-node.
 #[test]
@@ -174,4 +177,77 @@ fn redis_and_dunlin_are_nodes_of_one_cluster() {
     wait("b in place of y", || leads(&b) && b.run("CLUSTER INFO").contains("cluster_state:ok"));
     drop(x);
     wait("a in place of x", || leads(&a) && a.run("CLUSTER INFO").contains("cluster_state:ok"));
+}
+
+/// SHUTDOWN FAILOVER, and SIGTERM with `shutdown-on-sigterm failover`: a replica has the slots before the primary is gone, long
+/// before anybody could have missed it, and no write is lost.
+#[test]
+fn a_primary_that_is_told_to_hands_over_before_it_ends() {
+    let slow = || {
+        let mut command = dunlin();
+        command.args(["--shutdown-on-sigterm", "failover safe"]);
+        Node::of(command)
+    };
+    let nodes: Vec<Node> = (0..6).map(|_| slow()).collect();
+    let at: Vec<String> = nodes.iter().map(Node::at).collect();
+    let mut args = vec!["create"];
+    args.extend(at.iter().map(|a| &a[..]));
+    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+    cli(&args);
+    let mut nodes: Vec<&Node> = nodes.iter().collect();
+    agree(&nodes);
+    replicas_are_linked(&nodes);
+    for node in &nodes {
+        assert_eq!(node.run("CONFIG SET cluster-node-timeout 60000"), "OK");
+    }
+    // A primary with slots is missed; a replica is not.
+    let (primary, replica) = (nodes[0], nodes.iter().position(|n| !leads(n)).unwrap());
+    assert_eq!(primary.run("SHUTDOWN SAFE"), "ERR Errors trying to SHUTDOWN. Check logs.");
+    assert!(leads(primary));
+    let replica = nodes.remove(replica);
+    replica.server.connect().send(&[b"SHUTDOWN", b"SAFE"]);
+    wait("its end", || std::net::TcpStream::connect(("127.0.0.1", replica.port())).is_err());
+
+    // Whose replica is there still.
+    let heir_of = |head: &Node, nodes: &[&Node]| {
+        let info = head.run("INFO replication");
+        nodes.iter().position(|n| info.contains(&format!("port={},state=online", n.port())))
+    };
+    for by_signal in [false, true] {
+        // One that has not heard of the last election would ask for votes in an epoch that has been voted in.
+        let epoch = |node: &Node| {
+            let info = node.run("CLUSTER INFO");
+            info.lines().find(|line| line.starts_with("cluster_current_epoch")).unwrap().to_owned()
+        };
+        wait("one epoch", || nodes.iter().all(|n| epoch(n) == epoch(nodes[0])));
+        let head = nodes.iter().position(|n| leads(n) && heir_of(n, &nodes).is_some()).unwrap();
+        let head = nodes.remove(head);
+        let heir = nodes[heir_of(head, &nodes).unwrap()];
+        let key = (0..).map(|n| format!("count:{n}")).find(|key| head.run(&format!("SET {key} 0")) == "OK").unwrap();
+        // Counts until it is sent elsewhere, or the connection ends.
+        let (mut writer, counted) = (head.server.connect(), AtomicI64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    writer.send(&[b"INCR", key.as_bytes()]);
+                    match writer.try_read() {
+                        Some(Value::Int(n)) => counted.store(n, Relaxed),
+                        _ => break,
+                    }
+                }
+            });
+            wait("writes", || counted.load(Relaxed) > 500);
+            if by_signal {
+                head.server.signal("TERM");
+            } else {
+                head.server.connect().send(&[b"SHUTDOWN", b"FAILOVER", b"SAFE"]);
+            }
+            head.server.wait_for_log("A replica took over before the shutdown.");
+            wait("its end", || std::net::TcpStream::connect(("127.0.0.1", head.port())).is_err());
+        });
+        assert!(leads(heir));
+        let (has, counted): (i64, _) = (heir.run(&format!("GET {key}")).parse().unwrap(), counted.into_inner());
+        // The last may have been written and its reply be lost.
+        assert!(has == counted || has == counted + 1, "{has} of {counted}");
+    }
 }

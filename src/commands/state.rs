@@ -11,7 +11,7 @@ use super::persistence::aof::Aof;
 use super::persistence::status::{Loading, Snapshots};
 use super::server::debug::switches::Switches;
 use super::server::oom::OomScore;
-use super::server::shutdown::Plan;
+use super::server::shutdown::Ending;
 use super::table;
 use crate::acl::{self, Acl};
 use crate::base::{alloc, clock, rng};
@@ -102,8 +102,8 @@ pub struct Server {
     pub loading: Loading,
     /// Executes the append-only file, for DEBUG LOADAOF: what executes stands above what asks for it.
     pub replay: OnceLock<Replay>,
-    /// An end that waits for replicas, and until when (unix ms).
-    pub ending: Mutex<Option<(Plan, i64)>>,
+    /// An end that waits for replicas.
+    pub ending: Mutex<Option<Ending>>,
     /// Clients in SHUTDOWN, who hear of it only if it fails.
     pub enders: Mutex<Vec<Arc<Waiter>>>,
     /// The kernel's score of this process.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::base::os;
 use crate::commands::Server;
 use crate::commands::persistence::save;
-use crate::commands::server::shutdown::{self, Plan};
+use crate::commands::server::shutdown::{self, Ending, Plan};
 use crate::config::Config;
 
 /// Listens to signals from here on.
@@ -36,7 +36,7 @@ pub fn install(server: &'static Server) -> Result<(), String> {
                 }
                 if server.switches.pause_cron.load(Relaxed) {
                     // It is seen to with the rest of the regular work, unless it is aborted before.
-                    *server.ending.lock() = Some((plan, 0));
+                    *server.ending.lock() = Some(Ending::without_wait(plan));
                 } else if shutdown::begin(server, plan) {
                     saving.set(true);
                     tokio::task::spawn_local(finish(server, plan, name, saving.clone()));
@@ -65,7 +65,7 @@ fn plan(server: &Server, name: &str) -> Plan {
     let text = String::from_utf8_lossy(&server.config.text_of(option)).into_owned();
     let has = |word: &str| text.split(' ').any(|w| w == word);
     let save = if has("nosave") || server.loading.on.load(Acquire) { Some(false) } else { has("save").then_some(true) };
-    Plan { save, now: has("now"), force: has("force") }
+    Plan { save, now: has("now"), force: has("force"), safe: has("safe"), failover: has("failover") }
 }
 
 /// The pid file, removed at the end.

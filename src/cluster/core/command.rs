@@ -123,6 +123,8 @@ pub enum Command {
         kind: FailoverKind,
         /// Who asks, for the log.
         client: String,
+        /// Only the node of this name is meant: a primary says so to all of its replicas.
+        only: Option<Vec<u8>>,
     },
     /// RESET.
     Reset {
@@ -158,6 +160,7 @@ impl Command {
     pub fn parse(args: &[&[u8]], client: &str) -> Option<Result<Command, Error>> {
         let (name, args) = args.split_first()?;
         let name = name.to_ascii_lowercase();
+        let failover = |kind| Command::Failover { kind, client: client.to_owned(), only: None };
         Some(match (name.as_slice(), args) {
             (b"meet", [ip, port]) => meet(ip, port, None),
             (b"meet", [ip, port, bus_port]) => meet(ip, port, Some(bus_port)),
@@ -179,12 +182,17 @@ impl Command {
             }
             (b"replicate", [node]) => Ok(Command::Replicate(node.to_vec())),
             (b"count-failure-reports", [node]) => Ok(Command::CountFailureReports(node.to_vec())),
-            (b"failover", []) => Ok(Command::Failover { kind: FailoverKind::Plain, client: client.to_owned() }),
+            (b"failover", []) => Ok(failover(FailoverKind::Plain)),
             (b"failover", [kind]) => match kind.to_ascii_lowercase().as_slice() {
-                b"force" => Ok(Command::Failover { kind: FailoverKind::Force, client: client.to_owned() }),
-                b"takeover" => Ok(Command::Failover { kind: FailoverKind::Takeover, client: client.to_owned() }),
+                b"force" => Ok(failover(FailoverKind::Force)),
+                b"takeover" => Ok(failover(FailoverKind::Takeover)),
                 _ => Err("ERR syntax error".into()),
             },
+            (b"failover", [kind, word, id])
+                if kind.eq_ignore_ascii_case(b"force") && word.eq_ignore_ascii_case(b"replicaid") =>
+            {
+                Ok(Command::Failover { kind: FailoverKind::Force, client: client.to_owned(), only: Some(id.to_vec()) })
+            }
             (b"reset", []) => Ok(Command::Reset { hard: false }),
             (b"reset", [how]) => match how.to_ascii_lowercase().as_slice() {
                 b"soft" => Ok(Command::Reset { hard: false }),
@@ -301,7 +309,8 @@ impl Core {
                 let at = self.lookup(&node).ok_or_else(|| unknown_node(&node))?;
                 Ok(Reply::Int(self.count_reports(at) as i64))
             }
-            Command::Failover { kind, client } => self.failover_command(kind, &client),
+            Command::Failover { only: Some(id), .. } if id != self.my_id().to_string().as_bytes() => Ok(Reply::Ok),
+            Command::Failover { kind, client, .. } => self.failover_command(kind, &client),
             Command::Reset { hard } => {
                 if self.nodes[ME].is_primary() && keys.total() != 0 {
                     return Err("ERR CLUSTER RESET can't be called with master nodes containing keys".into());

@@ -12,6 +12,7 @@ mod scan;
 mod setslot;
 mod slot_stats;
 mod slots;
+pub mod succession;
 pub mod transfer;
 
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! SHUTDOWN: end the server, with a snapshot first where the settings or the client ask for one.
 //!
-//! Replicas get a moment to catch up first (`shutdown-timeout`), unless NOW is said; meanwhile writes are paused, and
-//! SHUTDOWN ABORT calls it off.
+//! Replicas get a moment to catch up first (`shutdown-timeout`), unless NOW is said; with FAILOVER one of them takes over then.
+//! Meanwhile writes are paused, and SHUTDOWN ABORT calls it off.
 
 use std::sync::atomic::Ordering::*;
 
 use crate::base::clock;
 use crate::clients::{Block, Close, PauseKind, PauseReason};
+use crate::commands::cluster::succession;
 use crate::commands::options::is;
 use crate::commands::persistence::save;
 use crate::commands::{CmdResult, Command, Ctx, Server};
@@ -38,6 +39,31 @@ pub struct Plan {
     pub now: bool,
     /// End whatever goes wrong.
     pub force: bool,
+    /// Do not end where a cluster would miss this node.
+    pub safe: bool,
+    /// Let a replica take over this node's slots first.
+    pub failover: bool,
+}
+
+/// An end that waits for replicas.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    plan: Plan,
+    /// Until when, unix ms.
+    deadline: i64,
+    /// A replica was told to take over.
+    handing_over: bool,
+}
+
+impl Ending {
+    /// Waits for nothing but its turn.
+    pub fn without_wait(plan: Plan) -> Ending {
+        Ending { plan, deadline: 0, handing_over: false }
+    }
+    /// Until when it waits, unix ms.
+    pub fn deadline(&self) -> i64 {
+        self.deadline
+    }
 }
 
 fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
@@ -48,6 +74,8 @@ fn shutdown(cx: &mut Ctx<'_>, args: &[&[u8]]) -> CmdResult {
             () if is(option, "SAVE") && plan.save != Some(false) => plan.save = Some(true),
             () if is(option, "NOW") => plan.now = true,
             () if is(option, "FORCE") => plan.force = true,
+            () if is(option, "SAFE") => plan.safe = true,
+            () if is(option, "FAILOVER") => plan.failover = true,
             () if is(option, "ABORT") => abort = true,
             () => return Err(Error::SYNTAX),
         }
@@ -103,13 +131,15 @@ fn give_up(server: &Server) {
 /// Begins the end. True if nothing is to be waited for: then [`finish`] follows; else [`cron`] sees to it.
 pub fn begin(server: &Server, plan: Plan) -> bool {
     let timeout = server.config.shutdown_timeout() as i64 * 1000;
-    if plan.now || timeout == 0 || !replicas_behind(server) {
+    let waits = !plan.now && timeout > 0 && replicas_behind(server);
+    if !waits && (!plan.failover || succession::successor(server).is_none()) {
         return true;
     }
     let mut ending = server.ending.lock();
     if ending.is_none() {
         tracing::info!("Waiting for replicas before shutting down.");
-        *ending = Some((plan, clock::now_ms() + timeout));
+        let deadline = if waits { clock::now_ms() + timeout } else { 0 };
+        *ending = Some(Ending { plan, deadline, handing_over: false });
         server.pause.start(PauseReason::Shutdown, PauseKind::Write, clock::now_ms(), i64::MAX);
         server.repl.ask();
     }
@@ -121,11 +151,37 @@ fn replicas_behind(server: &Server) -> bool {
     !server.repl.link.is_replica() && server.repl.online() > server.repl.have(end, false)
 }
 
+/// Tells a replica to take over, if there is one, and lets the end wait for that.
+fn hand_over(server: &Server, now: i64) -> bool {
+    let Some(successor) = succession::successor(server) else { return false };
+    let mut ending = server.ending.lock();
+    let Some(ending) = ending.as_mut() else { return false };
+    tracing::info!("Handing over to replica {successor} before shutting down.");
+    ending.handing_over = true;
+    ending.deadline = now + server.config.cluster_manual_failover_timeout();
+    succession::order(server, &successor);
+    true
+}
+
 /// Goes on with an end that waits for replicas.
 pub fn cron(server: &'static Server, now: i64) {
-    let Some((plan, deadline)) = *server.ending.lock() else { return };
-    if replicas_behind(server) && now < deadline {
+    let Some(Ending { plan, deadline, handing_over }) = server.ending.lock().clone() else { return };
+    let waits = if handing_over { succession::leads(server) } else { replicas_behind(server) };
+    if waits && now < deadline {
         return;
+    }
+    if plan.failover && !handing_over && hand_over(server, now) {
+        return;
+    }
+    if handing_over {
+        if waits {
+            tracing::warn!("No replica took over before the shutdown.");
+        } else {
+            tracing::info!("A replica took over before the shutdown.");
+            // Who waits to write is sent there.
+            server.pause.end(PauseReason::Shutdown);
+            server.registry.nudge_all();
+        }
     }
     if server.ending.lock().take().is_none() {
         return;
@@ -145,9 +201,9 @@ pub fn cron(server: &'static Server, now: i64) {
     }
 }
 
-/// The final snapshot could not be written.
+/// The server cannot end: the final snapshot could not be written, or it is not safe.
 #[derive(Debug, Clone, Copy)]
-pub struct SaveFailed;
+pub struct Refused;
 
 /// Waits until the append-only file has the data that it does not have yet, for as long as replicas would be waited for.
 fn has_first_base(server: &Server) -> bool {
@@ -160,8 +216,12 @@ fn has_first_base(server: &Server) -> bool {
     !server.aof.baseless.load(Acquire)
 }
 
-/// Saves, if that is asked for, and ends. `Err`: the snapshot could not be written, and the server goes on.
-pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
+/// Saves, if that is asked for, and ends. `Err`: the server goes on.
+pub fn finish(server: &'static Server, plan: Plan) -> Result<(), Refused> {
+    if plan.safe && !plan.force && succession::leads(server) {
+        tracing::warn!("This node is a primary with slots, which the cluster would miss. Can't exit");
+        return Err(Refused);
+    }
     if let Some(job) = server.snapshots.job() {
         tracing::warn!("There is a snapshot under way. Cancelling it...");
         job.cancel.store(true, Release);
@@ -178,7 +238,7 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
     }
     if server.aof.baseless.load(Acquire) && !has_first_base(server) && !plan.force {
         tracing::warn!("Writing initial AOF, can't exit");
-        return Err(SaveFailed);
+        return Err(Refused);
     }
     let saves = plan.save.unwrap_or_else(|| !server.config.save_points().is_empty());
     if saves {
@@ -193,7 +253,7 @@ pub fn finish(server: &'static Server, plan: Plan) -> Result<(), SaveFailed> {
             }
             tracing::warn!("Error trying to save the DB, can't exit: {e}");
             if !plan.force {
-                return Err(SaveFailed);
+                return Err(Refused);
             }
             break;
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::base::{clock, os};
 use crate::clients::{PauseKind, flags};
 use crate::commands::Server;
+use crate::commands::server::shutdown::Ending;
 use crate::commands::state::rate;
 use crate::commands::text::{COMPATIBLE_VERSION, Text};
 use crate::config::Supervised;
@@ -47,7 +48,7 @@ pub(super) fn server(server: &'static Server, text: &mut Text) {
     let executable = std::env::current_exe().unwrap_or_default();
     text.field("executable", executable.display());
     text.field("config_file", config.file().unwrap_or(std::path::Path::new("")).display());
-    if let Some((_, deadline)) = *server.ending.lock() {
+    if let Some(deadline) = server.ending.lock().as_ref().map(Ending::deadline) {
         text.field("shutdown_in_milliseconds", (deadline - clock::now_ms()).max(0));
     }
     text.field("io_threads_active", u8::from(config.workers() > 1));
