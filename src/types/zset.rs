@@ -201,14 +201,6 @@ impl ZSet {
         self.len() == 0
     }
 
-    /// Makes ready for a set of `expected` members of at most `longest` bytes.
-    pub fn reserve(&mut self, expected: usize, longest: usize, limits: &Limits) {
-        let over = expected > limits.zset_max_listpack_entries || longest > limits.zset_max_listpack_value;
-        if over && matches!(self.0, Repr::Packed(_)) {
-            self.rank_all();
-        }
-    }
-
     /// Turns a freshly built set that ended up small into a listpack.
     pub fn settle(&mut self, limits: &Limits) {
         let Repr::Ranked(r) = &self.0 else { return };

@@ -115,7 +115,6 @@ fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResul
     } else {
         cx.db.zset_create(key, || ZSet::for_members(scores.len(), longest, &limits))?
     };
-    set.reserve(scores.len(), longest, &limits);
     let (mut added, mut updated, mut result, mut nan) = (0, 0, None, false);
     for (score, pair) in scores.iter().zip(pairs.chunks_exact(2)) {
         let mut new = None;
@@ -176,6 +175,19 @@ mod tests {
         assert_eq!(r(false, false, false, true).apply(Some(3.0), 2.0), Some(2.0));
         let incr = Rules { incr: true, gt: true, ..Rules::default() };
         assert_eq!((incr.apply(Some(3.0), 2.0), incr.apply(Some(3.0), -2.0)), (Some(5.0), None));
+    }
+
+    /// A long member that XX keeps out turned the set into a tree, as did many that were there.
+    #[test]
+    fn what_is_not_added_leaves_the_encoding_alone() {
+        let mut b = Bench::new();
+        let long = "m".repeat(65);
+        b.run("zadd k 1 a");
+        assert_eq!(b.run(&format!("zadd k xx 6 {long}")), ":0");
+        assert_eq!(b.run(&format!("zadd k {}", "2 a ".repeat(200).trim())), ":0");
+        assert_eq!(b.run("object encoding k"), "$8 listpack");
+        assert_eq!(b.run(&format!("zadd k 6 {long}")), ":1");
+        assert_eq!(b.run("object encoding k"), "$8 skiplist");
     }
 
     #[test]

@@ -270,8 +270,7 @@ mod tests {
             set.add(&word(i), &limits);
         }
         same(&Value::Set(Box::new(set)), 10);
-        let mut zset = ZSet::new();
-        zset.reserve(n, 16, &limits);
+        let mut zset = ZSet::for_members(n, 16, &limits);
         for i in 0..n {
             zset.insert(&word(i), i as f64 / 3.0, &limits);
         }
