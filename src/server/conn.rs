@@ -33,6 +33,7 @@ use crate::base::clock;
 use crate::clients::{Client, Close, Mail, ReplyMode, Session, flags};
 use crate::commands::Server;
 use crate::commands::pubsub;
+use crate::config::OutputLimit;
 use crate::metrics::ThreadStats;
 use crate::persist::aof::Writer;
 use crate::resp::Out;
@@ -240,7 +241,7 @@ impl Conn {
         let blocked = self.session.waiting.as_ref().and_then(|w| w.1);
         // Without a pause it is a key under way to another node that is waited for.
         let paused = self.paused.then(|| self.server.pause.until().max(clock::now_ms() + 1));
-        let limit = self.server.config.output_limit(self.class());
+        let limit = self.limit();
         let soft = (self.soft_since > 0).then(|| self.soft_since + limit.soft_seconds as i64 * 1000 + 1);
         [blocked, paused, soft].into_iter().flatten().min()
     }
@@ -500,6 +501,18 @@ impl Conn {
         }
         if self.session.subscriptions() > 0 { 2 } else { 0 }
     }
+    /// The limits of its class. To a replica a limit below the backlog is no use, since the backlog is kept anyway.
+    fn limit(&self) -> OutputLimit {
+        let (config, class) = (self.server.config, self.class());
+        let mut limit = config.output_limit(class);
+        if class == 1 {
+            let floor = config.repl_backlog_size() as u64;
+            for bytes in [&mut limit.hard, &mut limit.soft].into_iter().filter(|bytes| **bytes > 0) {
+                *bytes = floor.max(*bytes);
+            }
+        }
+        limit
+    }
     /// Writes what fits, and sees to the limits. False if the connection is at its end.
     fn flush(&mut self) -> bool {
         if self.overflows(self.out.len()) {
@@ -529,7 +542,7 @@ impl Conn {
             return true;
         }
         client.out_peak.fetch_max(unsent, Relaxed);
-        let limit = self.server.config.output_limit(self.class());
+        let limit = self.limit();
         let now = clock::now_ms();
         let over_soft = limit.soft > 0 && unsent as u64 >= limit.soft;
         if !over_soft {
@@ -546,7 +559,7 @@ impl Conn {
     /// Whether so many bytes of replies are over the hard limit. As in Redis the first 16 KB, a connection's own buffer
     /// there, do not count, and what is over the limit is not sent even if the socket would take it.
     fn overflows(&self, unsent: usize) -> bool {
-        let hard = self.server.config.output_limit(self.class()).hard;
+        let hard = self.limit().hard;
         hard > 0 && unsent.saturating_sub(OWN_OUT) as u64 >= hard
     }
     fn note_overflow(&self, stats: &ThreadStats) {

@@ -40,6 +40,8 @@ pub struct Rewrite {
     pub cancel: Arc<AtomicBool>,
     /// How far it is.
     pub progress: Arc<Progress>,
+    /// The base is a snapshot, as `aof-use-rdb-preamble` was when it began.
+    pub rdb: bool,
 }
 
 /// The append-only file.
@@ -317,7 +319,8 @@ fn bgrewriteaof(cx: &mut Ctx<'_>, _args: &[&[u8]]) -> CmdResult {
 
 /// Begins a rewrite. False if one is under way, or no thread can be had.
 fn begin(server: &'static Server) -> bool {
-    let rewrite = Rewrite { started: clock::now_ms(), cancel: Arc::default(), progress: Arc::default() };
+    let rdb = server.config.aof_use_rdb_preamble();
+    let rewrite = Rewrite { started: clock::now_ms(), cancel: Arc::default(), progress: Arc::default(), rdb };
     {
         let mut current = server.aof.rewrite.lock();
         if current.is_some() {
@@ -391,7 +394,7 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
     tracing::info!("Background append only file rewriting started");
     let (dir, stem, aof) = (directory(server), stem(server), &server.aof);
     let wanted = server.config.appendonly();
-    let rdb = server.config.aof_use_rdb_preamble();
+    let rdb = rewrite.rdb;
     if server.config.no_appendfsync_on_rewrite()
         && let Some(writer) = aof.writer()
     {
