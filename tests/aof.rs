@@ -209,6 +209,31 @@ fn it_can_be_turned_on_and_off_while_clients_write() {
     assert_eq!(digest(&mut server.connect()), expected);
 }
 
+/// A change of `aof-use-rdb-preamble` in the next instant had a say in it; and without the preamble `rdb-key-save-delay` had none.
+#[test]
+fn a_rewrite_keeps_the_form_it_began_with_and_is_held_back_in_either() {
+    let dir = TempDir::in_memory();
+    let server = start_in(&dir.0, dunlin(), &ON);
+    let mut c = server.connect();
+    (0..25).for_each(|n| drop(c.run(&format!("SET key:{n} value"))));
+    for round in 2..=21 {
+        let (form, kind, other) = if round % 2 == 0 { ("no", "aof", "yes") } else { ("yes", "rdb", "no") };
+        c.run(&format!("CONFIG SET aof-use-rdb-preamble {form}"));
+        // Two of them take their time.
+        let delay = if round < 4 { 10_000 } else { 0 };
+        c.run(&format!("CONFIG SET rdb-key-save-delay {delay}"));
+        let begun = support::replicas::now();
+        c.send_raw(format!("BGREWRITEAOF\r\nCONFIG SET aof-use-rdb-preamble {other}\r\n").as_bytes());
+        assert_eq!(c.read().text(), "Background append only file rewriting started");
+        assert_eq!(c.read().text(), "OK");
+        c.until("the end of the rewrite", |c| c.info("aof_rewrite_in_progress") == "0");
+        let base = format!("appendonly.aof.{round}.base.{kind}");
+        assert!(files(&dir.0).contains(&base), "{base} is not in {:?}", files(&dir.0));
+        let taken = begun.elapsed();
+        assert!(delay == 0 || taken >= std::time::Duration::from_millis(240), "{kind}: {taken:?}");
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
     let dir = TempDir::in_memory();

@@ -590,9 +590,30 @@ fn replicas_that_fall_behind_are_disconnected_and_come_back() {
         c.command(&[b"SET", b"big", &value]);
     }
     assert!(c.info("repl_backlog_histlen").parse::<u64>().unwrap() < 3 << 20);
+    // It is counted, which it once was not.
+    assert_eq!(primary.info("client_output_buffer_limit_disconnections"), "1");
     replica.server.signal("CONT");
     assert_in_step(&primary, &replica, "after it came back");
     assert_eq!(primary.info("sync_full"), "2");
+}
+
+/// A value longer than the limit broke the link, again and again, though the backlog had room for it.
+#[test]
+fn a_replica_may_have_as_much_output_as_the_backlog_keeps() {
+    let limits = ["--client-output-buffer-limit", "replica 128kb 0 0", "--repl-backlog-size", "100mb"];
+    let primary = Node::start(Dunlin, &limits);
+    let replica = Node::start(Dunlin, &[]);
+    replica.follow(primary.port());
+    wait("the link", || replica.info("master_link_status") == "up");
+    let mut c = primary.conn();
+    let value = vec![b'x'; 10 << 20];
+    c.run("MULTI");
+    c.command(&[b"SET", b"big", &value]);
+    c.command(&[b"SET", b"other", &value]);
+    assert_eq!(c.run("EXEC").items().len(), 2);
+    assert_in_step(&primary, &replica, "with big values");
+    let counters = ["sync_full", "sync_partial_ok", "client_output_buffer_limit_disconnections"];
+    assert_eq!(counters.map(|field| primary.info(field)), ["1", "0", "0"]);
 }
 
 #[test]

@@ -118,6 +118,10 @@ pub struct Server {
 }
 
 impl Server {
+    /// Clients and replicas that were disconnected because too much waited for them.
+    pub fn output_limit_disconnections(&self) -> u64 {
+        self.metrics.sum(|t| &t.output_limit_disconnections) + self.repl.counters.too_slow.load(Relaxed)
+    }
     /// A server with these options, with no data.
     pub fn new(config: &'static Config) -> &'static Server {
         let databases = if config.cluster_enabled() { config.cluster_databases() } else { config.databases() };

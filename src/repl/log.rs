@@ -23,6 +23,8 @@ use crate::keyspace::{LogBuf, Logged, Target};
 
 /// The size of blocks.
 const BLOCK: usize = 16 << 10;
+/// What a block costs beside its bytes: who shares it is counted in an allocation of its own.
+const SHARED: u64 = 40;
 /// The size that what is used again and again keeps.
 const SCRATCH: usize = 64 << 10;
 /// The most that a reader gets at once.
@@ -90,6 +92,11 @@ pub struct Kept {
     pub start: u64,
     /// Bytes.
     pub len: u64,
+}
+
+/// What the allocations cost beside so many bytes of the stream that they hold.
+fn headers(bytes: u64) -> u64 {
+    (bytes / BLOCK as u64 + 1) * SHARED
 }
 
 impl Stream {
@@ -280,8 +287,11 @@ impl Log {
         let state = self.state.lock();
         let slowest = state.readers.iter().map(|r| r.offset.saturating_sub(r.unsent)).min();
         let (Some(stream), Some(slowest)) = (&state.stream, slowest) else { return 0 };
+        let held = state.end - slowest.min(stream.start);
         let unused = (stream.tail.capacity() - stream.tail.len()) as u64;
-        (state.end - slowest.min(stream.start) + unused).saturating_sub(state.backlog)
+        let list = (stream.blocks.capacity() * size_of::<Bytes>()) as u64;
+        let backlog = state.backlog + headers(state.backlog);
+        (held + unused + headers(held) + list).saturating_sub(backlog)
     }
     /// Whether history is kept.
     pub fn is_kept(&self) -> bool {

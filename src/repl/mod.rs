@@ -107,12 +107,14 @@ pub struct Counters {
     pub bytes_in: AtomicU64,
     /// Bytes sent to replicas.
     pub bytes_out: AtomicU64,
+    /// Replicas that were disconnected because too much of the log waited for them.
+    pub too_slow: AtomicU64,
 }
 
 impl Counters {
     /// CONFIG RESETSTAT
     pub fn reset(&self) {
-        for n in [&self.full, &self.partial, &self.refused, &self.bytes_in, &self.bytes_out] {
+        for n in [&self.full, &self.partial, &self.refused, &self.bytes_in, &self.bytes_out, &self.too_slow] {
             n.store(0, Relaxed);
         }
     }

@@ -103,7 +103,7 @@ impl Chores {
         see_to_expected(server, limit.hard.max(if limit.hard > 0 { floor } else { 0 }), now);
         let peers = repl.peers();
         self.over_soft.retain(|id, _| peers.iter().any(|p| p.client.id == *id));
-        for p in &peers {
+        for p in peers.iter().filter(|p| !p.client.mailbox.is_closing()) {
             let r = &p.replica;
             let silent = now - r.acked_at.load(Acquire) > timeout;
             if r.stage() == Stage::Online && !r.old.load(Acquire) && silent {
@@ -126,6 +126,7 @@ impl Chores {
                     p.client.id,
                     p.client.addr
                 );
+                repl.counters.too_slow.fetch_add(1, Relaxed);
                 p.client.mailbox.close();
             }
         }
@@ -148,6 +149,7 @@ fn see_to_expected(server: &Server, limit: u64, now: i64) {
         }
         if over {
             tracing::warn!("Client id={client} closed by force for overcoming of output buffer limits.");
+            server.repl.counters.too_slow.fetch_add(1, Relaxed);
             if let Some(client) = server.registry.get(client) {
                 client.mailbox.close();
             }
@@ -405,6 +407,7 @@ fn open<'a>(
         }
     }
     job.for_replicas.store(true, Release);
+    server.switches.pause();
     Ok((snapshot, receivers, cut.offset))
 }
 

@@ -18,6 +18,7 @@ use crate::keyspace::encode_request;
 use crate::keyspace::snapshot::{Encode, Progress, Snapshot};
 use crate::persist::aof::commands::Commands;
 use crate::persist::aof::{Entry, Fsync, Manifest, Role, Step, Writer};
+use crate::persist::pace::Pace;
 use crate::persist::rdb::file::FileSnapshot;
 use crate::repl::FileSink;
 use crate::resp::Error;
@@ -461,7 +462,11 @@ fn run(server: &'static Server, rewrite: &Rewrite) -> io::Result<()> {
             Base::Rdb(snapshot) => snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?,
             Base::Commands(snapshot, head) => {
                 file.put(&head)?;
-                snapshot.run(&rewrite.cancel, |chunk| file.put(chunk))?
+                let mut pace = Pace::new(Some(server.config));
+                snapshot.run(&rewrite.cancel, |chunk| {
+                    pace.wait(&rewrite.progress, &rewrite.cancel)?;
+                    file.put(chunk)
+                })?
             }
         };
         file.finish()

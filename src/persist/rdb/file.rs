@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 
 use super::{Steps, Writer, form_of, opcode, write_body};
-use crate::base::{clock, crc64};
+use crate::base::crc64;
 use crate::config::Config;
 use crate::keyspace::snapshot::{Busy, Encode, Pieces, Progress, Snapshot, Stats};
 use crate::keyspace::{EntryRef, Keyspace, NO_EXPIRY, access};
+use crate::persist::pace::Pace;
 
 /// Which access history goes into the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,24 +213,13 @@ impl FileSnapshot {
     /// Writes it, in pieces. Ends early with the error of the sink, or if `cancel` is set.
     pub fn run(self, cancel: &AtomicBool, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Stats> {
         let (mut crc, checksum) = (0, self.checksum);
-        let (mut bytes, mut waited_for) = (0, 0);
+        let (mut bytes, mut pace) = (0, Pace::new(self.delay));
         let mut put = |chunk: &[u8]| {
             if checksum {
                 crc = crc64::update(crc, chunk);
             }
             bytes += chunk.len() as u64;
-            let keys = self.progress.done.load(Relaxed) as u64;
-            let new = keys - std::mem::replace(&mut waited_for, keys);
-            let wait = || self.delay.map_or(0, |config| new.saturating_mul(config.rdb_key_save_delay().max(0) as u64));
-            let mut waited = 0;
-            while waited < wait() && !cancel.load(Relaxed) {
-                let step = (wait() - waited).min(1000);
-                clock::pause_us(step);
-                waited += step;
-            }
-            if cancel.load(Relaxed) {
-                return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
-            }
+            pace.wait(&self.progress, cancel)?;
             sink(chunk)
         };
         put(&self.head)?;

@@ -70,7 +70,7 @@ fn requests(server: &Server, page: &mut Page) {
     page.counter(
         "dunlin_output_limit_disconnections_total",
         "Clients closed because they did not read their replies.",
-        sum(|t| &t.output_limit_disconnections),
+        server.output_limit_disconnections() as f64,
     );
     page.counter(
         "dunlin_query_limit_disconnections_total",

@@ -173,7 +173,7 @@ pub(super) fn stats(server: &'static Server, text: &mut Text) {
         "io_threaded_total_prefetch_entries",
     ]);
     text.field("client_query_buffer_limit_disconnections", sum(|t| &t.query_limit_disconnections));
-    text.field("client_output_buffer_limit_disconnections", sum(|t| &t.output_limit_disconnections));
+    text.field("client_output_buffer_limit_disconnections", server.output_limit_disconnections());
     text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     // What commands took, and all that workers did, both in microseconds.
     let commands: u64 = server.lookup.all().iter().map(|entry| server.metrics.command(entry.id).ns).sum();
