@@ -7,7 +7,7 @@ import time
 
 from redis.backoff import ConstantBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ConnectionError, MovedError, ResponseError
+from redis.exceptions import ConnectionError, MovedError, ResponseError, TimeoutError
 from redis.retry import Retry
 
 PORT = int(sys.argv[1])
@@ -126,8 +126,9 @@ def shard_listener(r, channels):
         except MovedError as e:
             lost |= {channel for channel in channels if r.keyslot(channel) == e.slot_id}
             time.sleep(0.05)
-        except ConnectionError:
-            # Of a node that died, until its channels were moved: the client says so each time.
+        except (ConnectionError, TimeoutError):
+            # Of a node that died, until its channels were moved: the client says so each time. (Where the thread that is told of
+            # below takes an answer away, this one waits for it in vain.)
             time.sleep(0.05)
         except ResponseError as e:
             # A thread of the client's own connects again where it moves channels, while this one reads from the same
