@@ -155,44 +155,6 @@ fn what_is_too_much_for_the_replica_waits_at_the_primary() {
     assert_in_step(&primary, &replica, "after that");
 }
 
-fn wait_until_it_stops(node: &Node) {
-    let stat = format!("/proc/{}/stat", node.server.pid());
-    wait("a stopped process", || {
-        let text = std::fs::read_to_string(&stat).unwrap();
-        text.rsplit(") ").next().unwrap().starts_with('T')
-    });
-}
-
-#[test]
-fn either_end_stops_itself_on_request() {
-    let (primary, replica) = (Node::start(Dunlin, &ON), Node::start(Dunlin, &ON));
-    let mut c = primary.conn();
-    c.run("DEBUG POPULATE 100 key 100");
-    // The replica has the connection with the snapshot, and has not asked for the log.
-    assert_eq!(replica.conn().run("DEBUG PAUSE-AFTER-FORK 1").text(), "OK");
-    replica.follow(primary.port());
-    wait_until_it_stops(&replica);
-    assert_eq!(primary.info("replicas_waiting_psync"), "1");
-    let counters = || ["sync_full", "sync_partial_ok"].map(|field| primary.info(field));
-    assert_eq!(counters(), ["1", "0"]);
-    c.run("SET meanwhile value");
-    replica.server.signal("CONT");
-    assert_in_step(&primary, &replica, "the replica goes on");
-    assert_eq!((primary.info("replicas_waiting_psync"), counters()), ("0".into(), ["1".into(), "1".into()]));
-    let mut r = replica.conn();
-    for line in ["DEBUG PAUSE-AFTER-FORK 0", "REPLICAOF NO ONE", "DEBUG CHANGE-REPL-ID"] {
-        assert_eq!(r.run(line).text(), "OK");
-    }
-    // The primary has made the cut.
-    assert_eq!(c.run("DEBUG PAUSE-AFTER-FORK 1").text(), "OK");
-    replica.follow(primary.port());
-    wait_until_it_stops(&primary);
-    assert_eq!(replica.info("master_link_status"), "down");
-    primary.server.signal("CONT");
-    assert_eq!(c.run("DEBUG PAUSE-AFTER-FORK 0").text(), "OK");
-    assert_in_step(&primary, &replica, "the primary goes on");
-}
-
 /// Says what a replica says; the lines that are answered.
 fn says(port: u16, lines: &[&str]) -> (Conn, Vec<String>) {
     let mut c = Conn::open(port);

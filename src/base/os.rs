@@ -282,12 +282,6 @@ pub fn end_by_segfault() -> ! {
     std::process::abort()
 }
 
-/// Stop all threads of this process until it gets SIGCONT.
-pub fn stop_this_process() {
-    // SAFETY: no memory is touched.
-    unsafe { libc::raise(libc::SIGSTOP) };
-}
-
 /// Ask a child process, which was not waited for, to end: SIGTERM.
 pub fn ask_to_end(child: &std::process::Child) {
     // SAFETY: a plain call; the id is that of a child that is not reaped, so it names no other process.

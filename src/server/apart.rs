@@ -52,7 +52,6 @@ impl Following {
         }
         wire.send(&[b"REPLCONF", b"set-rdb-client-id", cut.client.to_string().as_bytes()]).await?;
         wire.reply().await?.map_err(|e| failed(format!("Primary does not understand REPLCONF identify: {e}")))?;
-        server.switches.pause();
         wire.send(&[b"PSYNC", cut.id.as_bytes(), (cut.offset + 1).to_string().as_bytes()]).await?;
         let text = wire.reply().await?.map_err(|e| failed(format!("the primary refuses: {e}")))?;
         if text != "CONTINUE" && text != format!("CONTINUE {}", cut.id) {

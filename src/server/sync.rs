@@ -407,7 +407,6 @@ fn open<'a>(
         }
     }
     job.for_replicas.store(true, Release);
-    server.switches.pause();
     Ok((snapshot, receivers, cut.offset))
 }
 

@@ -111,7 +111,9 @@ fn switch(cx: &mut Ctx<'_>, name: &[u8], values: &[&[u8]]) -> CmdResult {
         (b"drop-cluster-packet-filter", [kind]) => switches.dropped_packets.store(int(kind)?, Relaxed),
         (b"close-cluster-link-on-packet-drop", [value]) => switches.close_on_drop.store(on(value), Relaxed),
         (b"delay-rdb-client-free-seconds", [value]) => switches.rdb_client_grace.store(int(value)?, Relaxed),
-        (b"pause-after-fork", [value]) => switches.pause_after_fork.store(on(value), Relaxed),
+        (b"pause-after-fork", [_]) => {
+            return Err(Error::new("ERR Nothing is forked here: who stopped would send the snapshot no more"));
+        }
         (b"pause-cron", [value]) => switches.pause_cron.store(on(value), Relaxed),
         (b"aof-flush-sleep", [us]) => {
             let us = u64::try_from(int(us)?).map_err(|_| Error::NOT_INT)?;
@@ -259,9 +261,6 @@ const HELP: &[&str] = &[
     "    Show low level info about `key` and associated value.",
     "PANIC",
     "    End the process as an error of the program does, with a report in the log.",
-    "PAUSE-AFTER-FORK <0|1>",
-    "    Stop the process (SIGSTOP) after the cut of a snapshot for replicas, and as",
-    "    a replica before its main channel asks for the log. (Nothing is forked.)",
     "PAUSE-CRON <0|1>",
     "    Stop periodic background work.",
     "POPULATE <count> [<prefix>] [<size>]",

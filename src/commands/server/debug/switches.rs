@@ -1,8 +1,6 @@
 //! What DEBUG can set, for the parts of the server that look at it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-
-use crate::base::os;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 /// After this many ms the peak of a reply buffer starts over, unless DEBUG says otherwise.
 pub const PEAK_RESET_MS: i64 = 5000;
@@ -30,21 +28,8 @@ pub struct Switches {
     pub dropped_packets: AtomicI64,
     /// The link over which a dropped packet came is closed.
     pub close_on_drop: AtomicBool,
-    /// The process stops itself at the cut of a snapshot for replicas, and as a replica between its two connections.
-    pub pause_after_fork: AtomicBool,
     /// Seconds that a replica with two connections has to ask for the log once the one with the snapshot is gone.
     pub rdb_client_grace: AtomicI64,
-}
-
-impl Switches {
-    /// With DEBUG PAUSE-AFTER-FORK: stops this process until somebody lets it go on (SIGCONT).
-    pub fn pause(&self) {
-        if self.pause_after_fork.load(Relaxed) {
-            tracing::info!("Process is about to stop.");
-            os::stop_this_process();
-            tracing::info!("Process has been continued.");
-        }
-    }
 }
 
 impl Default for Switches {
@@ -60,7 +45,6 @@ impl Default for Switches {
             skip_checksum: AtomicBool::new(false),
             dropped_packets: AtomicI64::new(-1),
             close_on_drop: AtomicBool::new(false),
-            pause_after_fork: AtomicBool::new(false),
             rdb_client_grace: AtomicI64::new(60),
         }
     }
