@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use dunlin::base::slot::key_slot;
-use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, try_cli, wait};
+use support::cluster::{Load, Node, agree, cli, leads, picture, replicas_are_linked, try_cli, wait, with_replicas};
 use support::{Value, dunlin};
 
 /// create, check, info, call, reshard and rebalance while clients write, add-node, del-node.
@@ -13,13 +13,8 @@ use support::{Value, dunlin};
 fn redis_cli_makes_and_changes_a_cluster_while_clients_write() {
     let nodes: Vec<Node> = (0..6).map(|_| Node::ours()).collect();
     let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    let mut args = vec!["create"];
-    args.extend(at.iter().map(|a| &a[..]));
-    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-    assert!(cli(&args).contains("[OK] All 16384 slots covered."));
     let all: Vec<&Node> = nodes.iter().collect();
-    agree(&all);
-    replicas_are_linked(&all);
+    assert!(with_replicas(&all).contains("[OK] All 16384 slots covered."));
     assert!(cli(&["check", &at[0]]).contains("[OK] All nodes agree about slots configuration."));
     // valkey-cli, which may stand for it, says primaries.
     let info = cli(&["info", &at[0]]);
@@ -183,20 +178,14 @@ fn redis_and_dunlin_are_nodes_of_one_cluster() {
 /// before anybody could have missed it, and no write is lost.
 #[test]
 fn a_primary_that_is_told_to_hands_over_before_it_ends() {
-    let slow = || {
+    let node = || {
         let mut command = dunlin();
         command.args(["--shutdown-on-sigterm", "failover safe"]);
         Node::of(command)
     };
-    let nodes: Vec<Node> = (0..6).map(|_| slow()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    let mut args = vec!["create"];
-    args.extend(at.iter().map(|a| &a[..]));
-    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-    cli(&args);
+    let nodes: Vec<Node> = (0..6).map(|_| node()).collect();
     let mut nodes: Vec<&Node> = nodes.iter().collect();
-    agree(&nodes);
-    replicas_are_linked(&nodes);
+    with_replicas(&nodes);
     for node in &nodes {
         assert_eq!(node.run("CONFIG SET cluster-node-timeout 60000"), "OK");
     }

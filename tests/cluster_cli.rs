@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use dunlin::base::slot::key_slot;
-use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, three, try_cli, wait};
+use support::cluster::{Load, Node, agree, cli, picture, replicas_are_linked, three, try_cli, wait, with_replicas};
 use support::{Server, TempDir};
 
 fn keys(nodes: &[Node]) -> i64 {
@@ -159,14 +159,7 @@ fn redis_cli_gives_the_slots_of_a_dead_primary_to_others() {
 #[test]
 fn redis_benchmark_runs_on_a_cluster() {
     let nodes: Vec<Node> = (0..6).map(|_| Node::ours()).collect();
-    let at: Vec<String> = nodes.iter().map(Node::at).collect();
-    let mut args = vec!["create"];
-    args.extend(at.iter().map(|at| &at[..]));
-    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-    cli(&args);
-    let all: Vec<&Node> = nodes.iter().collect();
-    agree(&all);
-    replicas_are_linked(&all);
+    with_replicas(&nodes.iter().collect::<Vec<_>>());
     for extra in [&["-P", "16"][..], &["--threads", "2"], &["-3"]] {
         let port = nodes[0].port().to_string();
         let out = Command::new("redis-benchmark")

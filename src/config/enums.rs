@@ -152,11 +152,6 @@ names! {
 /// `shutdown-on-sigint`, `shutdown-on-sigterm`: bits.
 pub const SHUTDOWN: Names =
     &[("default", 0), ("save", 1), ("nosave", 2), ("now", 4), ("force", 8), ("safe", 16), ("failover", 32)];
-/// The bit that skips the wait for replicas.
-pub const SHUTDOWN_NOW: i64 = 4;
-/// The bit that shuts down in spite of errors.
-pub const SHUTDOWN_FORCE: i64 = 8;
-
 /// `syslog-facility`.
 pub const SYSLOG: Names = &[
     ("user", 1),

@@ -231,6 +231,14 @@ impl Config {
         OutputLimit { hard: cells[0].load(Relaxed), soft: cells[1].load(Relaxed), soft_seconds: cells[2].load(Relaxed) }
     }
 
+    /// The limits of what may wait for a replica of this node: as in Redis none is below the backlog, which is kept anyway.
+    pub fn replica_output_limit(&self) -> OutputLimit {
+        let limit = self.output_limit(1);
+        let floor = self.repl_backlog_size() as u64;
+        let raised = |bytes: u64| if bytes > 0 { bytes.max(floor) } else { 0 };
+        OutputLimit { hard: raised(limit.hard), soft: raised(limit.soft), ..limit }
+    }
+
     /// `save`: seconds and changes after which a snapshot is made.
     pub fn save_points(&self) -> Vec<(i64, u64)> {
         const AT: usize = index_of("save");

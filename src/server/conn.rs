@@ -494,24 +494,13 @@ impl Conn {
         parts.into_iter().for_each(|b| self.out.raw_shared(b));
     }
 
-    /// The class of output buffer limits: 0 normal, 1 replica, 2 pubsub.
-    fn class(&self) -> usize {
-        if self.feed.is_some() {
-            return 1;
-        }
-        if self.session.subscriptions() > 0 { 2 } else { 0 }
-    }
-    /// The limits of its class. To a replica a limit below the backlog is no use, since the backlog is kept anyway.
+    /// The output buffer limits of its class.
     fn limit(&self) -> OutputLimit {
-        let (config, class) = (self.server.config, self.class());
-        let mut limit = config.output_limit(class);
-        if class == 1 {
-            let floor = config.repl_backlog_size() as u64;
-            for bytes in [&mut limit.hard, &mut limit.soft].into_iter().filter(|bytes| **bytes > 0) {
-                *bytes = floor.max(*bytes);
-            }
+        let config = self.server.config;
+        match self.feed {
+            Some(_) => config.replica_output_limit(),
+            None => config.output_limit(if self.session.subscriptions() > 0 { 2 } else { 0 }),
         }
-        limit
     }
     /// Writes what fits, and sees to the limits. False if the connection is at its end.
     fn flush(&mut self) -> bool {

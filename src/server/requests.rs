@@ -258,8 +258,7 @@ impl Requests<'_> {
             let mut c = Carrier { server: self.server, stream: line.stream, client, stats, dialogue };
             // The replies before it come first.
             let written = self.session.written;
-            let held = always(self.server).map(|writer| (hold(self.server, &writer, written), writer));
-            let held = held.and_then(|(offset, writer)| offset.map(|offset| (writer, offset)));
+            let held = always(self.server).and_then(|w| hold(self.server, &w, written).map(|offset| (w, offset)));
             if let Some(earlier) = line.earlier {
                 c.send_before(earlier, None).await;
             }

@@ -98,9 +98,8 @@ impl Chores {
     fn see_to_peers(&mut self, server: &Server, now: i64) {
         let (repl, config) = (&server.repl, server.config);
         let timeout = config.repl_timeout() * 1000;
-        let limit = config.output_limit(1);
-        let floor = config.repl_backlog_size() as u64;
-        see_to_expected(server, limit.hard.max(if limit.hard > 0 { floor } else { 0 }), now);
+        let limit = config.replica_output_limit();
+        see_to_expected(server, limit.hard, now);
         let peers = repl.peers();
         self.over_soft.retain(|id, _| peers.iter().any(|p| p.client.id == *id));
         for p in peers.iter().filter(|p| !p.client.mailbox.is_closing()) {
@@ -114,8 +113,7 @@ impl Chores {
             let reader = r.reader.load(Acquire);
             let behind = repl.log.behind(ReaderId(reader));
             p.client.out_capacity.store(behind as usize, Relaxed);
-            // As Redis: a limit below the backlog is no use, since the backlog is kept anyway.
-            let over = |limit: u64| limit > 0 && behind > limit.max(floor);
+            let over = |limit: u64| limit > 0 && behind > limit;
             let since = *self.over_soft.entry(p.client.id).or_insert(now);
             if !over(limit.soft) {
                 self.over_soft.insert(p.client.id, now);

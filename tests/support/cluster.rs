@@ -119,6 +119,18 @@ pub fn three() -> Vec<Node> {
     nodes
 }
 
+/// Makes a cluster of these nodes, in which each primary has a replica that follows it. What redis-cli says.
+pub fn with_replicas(nodes: &[&Node]) -> String {
+    let at: Vec<String> = nodes.iter().map(|n| n.at()).collect();
+    let mut args = vec!["create"];
+    args.extend(at.iter().map(|a| &a[..]));
+    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+    let said = cli(&args);
+    agree(nodes);
+    replicas_are_linked(nodes);
+    said
+}
+
 /// Waits until all nodes have the same view, in which all are well and each slot is served.
 pub fn agree(nodes: &[&Node]) {
     wait("agreement", || {

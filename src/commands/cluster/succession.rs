@@ -5,6 +5,7 @@
 
 use crate::cluster::{Flags, NodeId, NodeInfo};
 use crate::commands::Server;
+use crate::keyspace::encode_request;
 
 /// Whether this node is a primary with slots.
 pub fn leads(server: &Server) -> bool {
@@ -28,10 +29,7 @@ pub fn successor(server: &Server) -> Option<NodeId> {
 
 /// Orders the replica to take over.
 pub fn order(server: &Server, successor: &NodeId) {
-    let id = successor.to_string();
-    let words = ["CLUSTER", "FAILOVER", "FORCE", "REPLICAID", &id];
-    let request = words
-        .iter()
-        .fold(format!("*{}\r\n", words.len()), |request, word| format!("{request}${}\r\n{word}\r\n", word.len()));
-    server.repl.log.append_raw(request.as_bytes());
+    let mut request = Vec::new();
+    encode_request(&[b"CLUSTER", b"FAILOVER", b"FORCE", b"REPLICAID", successor.to_string().as_bytes()], &mut request);
+    server.repl.log.append_raw(&request);
 }

@@ -230,6 +230,9 @@ fn attach(server: &'static Server, file: File, size: u64) -> io::Result<()> {
 
 /// LATENCY's events of the file.
 fn note_step(server: &Server, step: Step, ns: u64) {
+    if !server.is_spike(ns) {
+        return;
+    }
     match step {
         Step::Write => {
             let alone = if server.has_snapshot() { "aof-write-active-child" } else { "aof-write-alone" };

@@ -46,7 +46,7 @@ pub struct Plan {
 }
 
 /// An end that waits for replicas.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ending {
     plan: Plan,
     /// Until when, unix ms.
@@ -165,7 +165,7 @@ fn hand_over(server: &Server, now: i64) -> bool {
 
 /// Goes on with an end that waits for replicas.
 pub fn cron(server: &'static Server, now: i64) {
-    let Some(Ending { plan, deadline, handing_over }) = server.ending.lock().clone() else { return };
+    let Some(Ending { plan, deadline, handing_over }) = *server.ending.lock() else { return };
     let waits = if handing_over { succession::leads(server) } else { replicas_behind(server) };
     if waits && now < deadline {
         return;

@@ -99,7 +99,6 @@ fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResul
     let scores: smallvec::SmallVec<[f64; 8]> =
         pairs.iter().step_by(2).map(|s| options::float(s)).collect::<Result<_, _>>()?;
     let limits = limits(cx.server);
-    let longest = pairs.iter().skip(1).step_by(2).map(|m| m.len()).max().unwrap_or(0);
     let set = if rules.xx {
         match cx.db.zset_write(key)? {
             Some(set) => set,
@@ -113,7 +112,10 @@ fn zadd(cx: &mut Ctx<'_>, key: &[u8], rules: Rules, pairs: &[&[u8]]) -> CmdResul
             }
         }
     } else {
-        cx.db.zset_create(key, || ZSet::for_members(scores.len(), longest, &limits))?
+        cx.db.zset_create(key, || {
+            let longest = pairs.iter().skip(1).step_by(2).map(|m| m.len()).max().unwrap_or(0);
+            ZSet::for_members(scores.len(), longest, &limits)
+        })?
     };
     let (mut added, mut updated, mut result, mut nan) = (0, 0, None, false);
     for (score, pair) in scores.iter().zip(pairs.chunks_exact(2)) {

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use crate::base::num;
+use crate::config::split::push_quoted;
 use crate::script::lua::{Stack, Type};
 use crate::script::number::format_g;
 use crate::script::sandbox;
@@ -10,25 +11,10 @@ use crate::script::sandbox;
 /// Tables in tables are shown down to this depth.
 const DEEPEST: u32 = 10;
 
-/// Appends bytes in quotes, with escapes for what is not printable ASCII.
-pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>, most: usize) {
-    out.push(b'"');
-    for &c in text {
-        if out.len() > most {
-            break;
-        }
-        match c {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', c]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            7 => out.extend_from_slice(b"\\a"),
-            8 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(c),
-            _ => out.extend_from_slice(format!("\\x{c:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
+/// Appends bytes in quotes, as many of them as may be of use.
+fn quoted(text: &[u8], out: &mut Vec<u8>, most: usize) {
+    let room = most.saturating_sub(out.len()) + 1;
+    push_quoted(&text[..text.len().min(room)], out);
 }
 
 /// Appends the value at an index of the stack, which stays as it is.
@@ -123,25 +109,9 @@ fn next_reply<'a>(bytes: &'a [u8], out: &mut Vec<u8>, most: usize) -> &'a [u8] {
             return rest.get(2..).unwrap_or_default();
         }
         b'*' | b'>' if n < 0 => out.extend_from_slice(b"NULL"),
-        b'*' | b'>' => return several(rest, n, (b"[", b"]"), out, most),
-        b'~' => return several(rest, n, (b"~(", b")"), out, most),
-        b'%' => {
-            out.push(b'{');
-            let mut rest = rest;
-            for i in 0..n {
-                if out.len() > most {
-                    return &[];
-                }
-                if i > 0 {
-                    out.push(b',');
-                }
-                rest = next_reply(rest, out, most);
-                out.extend_from_slice(b" => ");
-                rest = next_reply(rest, out, most);
-            }
-            out.push(b'}');
-            return rest;
-        }
+        b'*' | b'>' => return several(rest, n, ["[", "]"], [",", ","], out, most),
+        b'~' => return several(rest, n, ["~(", ")"], [",", ","], out, most),
+        b'%' => return several(rest, n.saturating_mul(2), ["{", "}"], [",", " => "], out, most),
         b'_' => out.extend_from_slice(b"(null)"),
         b'#' => out.extend_from_slice(if text == b"t" { b"#true" } else { b"#false" }),
         b',' => {
@@ -153,19 +123,28 @@ fn next_reply<'a>(bytes: &'a [u8], out: &mut Vec<u8>, most: usize) -> &'a [u8] {
     rest
 }
 
-fn several<'a>(bytes: &'a [u8], n: i64, (open, close): (&[u8], &[u8]), out: &mut Vec<u8>, most: usize) -> &'a [u8] {
+/// Appends `n` replies between `around`. What comes before each of them but the first is in `joints`: before those at even
+/// places, and before the others.
+fn several<'a>(
+    bytes: &'a [u8],
+    n: i64,
+    around: [&str; 2],
+    joints: [&str; 2],
+    out: &mut Vec<u8>,
+    most: usize,
+) -> &'a [u8] {
     let mut rest = bytes;
-    out.extend_from_slice(open);
+    out.extend_from_slice(around[0].as_bytes());
     for i in 0..n {
         if out.len() > most {
             return &[];
         }
         if i > 0 {
-            out.push(b',');
+            out.extend_from_slice(joints[i as usize % 2].as_bytes());
         }
         rest = next_reply(rest, out, most);
     }
-    out.extend_from_slice(close);
+    out.extend_from_slice(around[1].as_bytes());
     rest
 }
 
